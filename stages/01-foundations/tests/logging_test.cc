@@ -1,0 +1,150 @@
+#include "rung/base/Logging.h"
+
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <mutex>
+#include <regex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/support/ChildProcess.h"
+
+using rung::Logger;
+using rung::LogLevel;
+using rung::testing::runInChild;
+
+namespace {
+
+std::mutex capturedMutex;
+std::vector<std::string> captured;
+
+/// Collects lines instead of printing them, for one test.
+class Capture {
+ public:
+  Capture() {
+    captured.clear();
+    Logger::setOutput([](std::string_view line) {
+      const std::lock_guard<std::mutex> lock(capturedMutex);
+      captured.emplace_back(line);
+    });
+  }
+  ~Capture() {
+    Logger::setOutput(nullptr);
+    Logger::setLevel(LogLevel::info);
+  }
+};
+
+TEST_CASE("Logging: a line has time, thread, level, text, file and line number") {
+  const Capture capture;
+  LOG_INFO << "answer " << 42;
+  const int line = __LINE__ - 1;
+  REQUIRE(captured.size() == 1);
+  const std::regex form(R"(\d{8} \d\d:\d\d:\d\d\.\d{6}Z )" + std::to_string(gettid()) +
+                        R"( INFO  answer 42 - logging_test\.cc:)" + std::to_string(line) + "\n");
+  CHECK_MESSAGE(std::regex_match(captured[0], form), captured[0]);
+}
+
+TEST_CASE("Logging: every level has its own five-letter name") {
+  const Capture capture;
+  Logger::setLevel(LogLevel::trace);
+  LOG_TRACE << "x";
+  LOG_DEBUG << "x";
+  LOG_INFO << "x";
+  LOG_WARN << "x";
+  LOG_ERROR << "x";
+  const char* names[] = {" TRACE x", " DEBUG x", " INFO  x", " WARN  x", " ERROR x"};
+  REQUIRE(captured.size() == 5);
+  for (std::size_t i = 0; i < 5; ++i) {
+    CHECK_MESSAGE(captured[i].find(names[i]) != std::string::npos, captured[i]);
+  }
+}
+
+TEST_CASE("Logging: what is below the level is neither written nor evaluated") {
+  const Capture capture;
+  int evaluated = 0;
+  LOG_DEBUG << ++evaluated;
+  CHECK(evaluated == 0);
+  CHECK(captured.empty());
+  Logger::setLevel(LogLevel::debug);
+  LOG_DEBUG << ++evaluated;
+  CHECK(evaluated == 1);
+  CHECK(captured.size() == 1);
+}
+
+// A macro that expands to `if (…) Logger().stream()` steals the else of the statement around it.
+TEST_CASE("Logging: an else after the macro belongs to the if before it") {
+  const Capture capture;
+  bool elseTaken = false;
+  // clang-format off
+  if (captured.empty())
+    LOG_INFO << "then";
+  else
+    elseTaken = true;
+  // clang-format on
+  CHECK_FALSE(elseTaken);
+  CHECK(captured.size() == 1);
+}
+
+TEST_CASE("Logging: LOG_SYSERR adds the text of errno") {
+  const Capture capture;
+  errno = ENOENT;
+  LOG_SYSERR << "open config";
+  REQUIRE(captured.size() == 1);
+  CHECK(captured[0].find("open config: No such file or directory (errno 2) - ") !=
+        std::string::npos);
+}
+
+// muduo's handlers read errno after a line of logging had changed it, and took the wrong branch.
+TEST_CASE("Logging: a log statement leaves errno as it was") {
+  const Capture capture;
+  Logger::setOutput([](std::string_view) { errno = EBADF; });
+  errno = EAGAIN;
+  LOG_ERROR << "something failed";
+  CHECK(errno == EAGAIN);
+}
+
+TEST_CASE("Logging: lines of several threads never mix") {
+  const Capture capture;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([t] {
+      for (int i = 0; i < 250; ++i)
+        LOG_INFO << "thread " << t << " line " << i << " end";
+    });
+  }
+  for (std::thread& thread : threads)
+    thread.join();
+  REQUIRE(captured.size() == 1000);
+  const std::regex form(R"(.* INFO  thread \d line \d+ end - logging_test\.cc:\d+\n)");
+  for (const std::string& line : captured)
+    CHECK_MESSAGE(std::regex_match(line, form), line);
+}
+
+TEST_CASE("Logging: LOG_FATAL prints its line and aborts") {
+  const auto child = runInChild([] { LOG_FATAL << "the loop is on fire"; });
+  CHECK(child.aborted());
+  CHECK(child.says(" FATAL the loop is on fire - logging_test.cc:"));
+}
+
+TEST_CASE("Logging: LOG_SYSFATAL says why before it aborts") {
+  const auto child = runInChild([] {
+    errno = EMFILE;
+    LOG_SYSFATAL << "eventfd";
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("eventfd: Too many open files (errno 24)"));
+}
+
+TEST_CASE("Logging: without an output of its own a program still shows its lines") {
+  const auto child = runInChild([] {
+    LOG_WARN << "first";
+    LOG_WARN << "second";
+  });
+  CHECK(child.exitedWith(0));
+  CHECK(child.output.find("first") < child.output.find("second"));
+}
+
+}  // namespace
