@@ -1,0 +1,110 @@
+#include "rung/net/Channel.h"
+
+#include <sys/epoll.h>
+
+#include "rung/base/Logging.h"
+#include "rung/net/EventLoop.h"
+
+namespace rung {
+
+const std::uint32_t Channel::kReadEvent = EPOLLIN;
+const std::uint32_t Channel::kWriteEvent = EPOLLOUT;
+const std::uint32_t Channel::kEdgeTriggered = EPOLLET;
+
+namespace {
+
+std::string describe(int fd, std::uint32_t events) {
+  static constexpr struct {
+    std::uint32_t bit;
+    const char* name;
+  } kNames[] = {{EPOLLIN, " IN"},   {EPOLLPRI, " PRI"},     {EPOLLOUT, " OUT"}, {EPOLLERR, " ERR"},
+                {EPOLLHUP, " HUP"}, {EPOLLRDHUP, " RDHUP"}, {EPOLLET, " ET"}};
+  std::string text = std::to_string(fd) + ":";
+  for (const auto& [bit, name] : kNames) {
+    if ((events & bit) != 0) text += name;
+  }
+  return text;
+}
+
+}  // namespace
+
+Channel::Channel(EventLoop* loop, int fd) : loop_(loop), fd_(fd) {}
+
+Channel::~Channel() {
+  if (eventHandling_) LOG_FATAL << "Channel of fd " << fd_ << " destroyed by its own callback";
+  if (index_ != kNew) LOG_FATAL << "Channel of fd " << fd_ << " destroyed while still registered";
+}
+
+void Channel::tie(const std::shared_ptr<void>& owner) {
+  tie_ = owner;
+  tied_ = true;
+}
+
+void Channel::setInterest(std::uint32_t events) {
+  if (events == events_ || loop_ == nullptr) return;
+  const std::uint32_t before = std::exchange(events_, events);
+  try {
+    loop_->updateChannel(this);
+  } catch (...) {
+    events_ = before;
+    throw;
+  }
+}
+
+void Channel::remove() {
+  events_ = kNoneEvent;
+  if (index_ != kNew) loop_->removeChannel(this);
+}
+
+void Channel::loopGone() {
+  loop_ = nullptr;
+  index_ = kNew;
+  events_ = kNoneEvent;
+}
+
+void Channel::handleEvent(Timestamp receiveTime) noexcept {
+  if (!tied_) {
+    handleEventWithGuard(receiveTime);
+  } else if (const std::shared_ptr<void> guard = tie_.lock()) {
+    handleEventWithGuard(receiveTime);
+  }
+}
+
+void Channel::handleEventWithGuard(Timestamp receiveTime) {
+  // Each test asks for the present interest too: a callback earlier in the same batch, or the one
+  // just before in here, may have switched it off since the kernel was asked.
+  const std::uint32_t happened = revents_;
+  const bool readable = (happened & (EPOLLIN | EPOLLPRI | EPOLLRDHUP)) != 0;
+  eventHandling_ = true;
+  if (!readable && !isNoneEvent() && (happened & EPOLLHUP) != 0) {
+    // Both directions are down, or the other end of a pipe is: what else is there to say?
+    if (closeCallback_) {
+      closeCallback_();
+    } else if (readCallback_) {
+      readCallback_(receiveTime);
+    }
+  }
+  // A reset comes with IN and ERR both. There the read callback goes first and alone: asking for
+  // SO_ERROR before the read would clear the error, and the read would see a clean end of file.
+  if (!readable && !isNoneEvent() && (happened & EPOLLERR) != 0) {
+    if (errorCallback_) {
+      errorCallback_();
+    } else if (isReading() && readCallback_) {
+      readCallback_(receiveTime);
+    } else if (writeCallback_) {
+      writeCallback_();
+    }
+  }
+  if (readable && isReading() && readCallback_) readCallback_(receiveTime);
+  if ((happened & EPOLLOUT) != 0 && isWriting() && writeCallback_) writeCallback_();
+  eventHandling_ = false;
+}
+
+std::string Channel::eventsToString() const {
+  return describe(fd_, events_);
+}
+std::string Channel::reventsToString() const {
+  return describe(fd_, revents_);
+}
+
+}  // namespace rung

@@ -1,0 +1,269 @@
+#include "rung/net/Channel.h"
+
+#include <doctest/doctest.h>
+#include <sys/epoll.h>
+
+#include <memory>
+#include <string>
+
+#include "rung/net/EventLoop.h"
+
+#include "tests/support/ChildProcess.h"
+#include "tests/support/LoopRounds.h"
+#include "tests/support/Sockets.h"
+
+using rung::Channel;
+using rung::EventLoop;
+using rung::Timestamp;
+using rung::testing::Pipe;
+using rung::testing::put;
+using rung::testing::runInChild;
+using rung::testing::runRounds;
+using rung::testing::SocketPair;
+using rung::testing::take;
+
+namespace {
+
+/// Writes down which callbacks ran, as letters.
+struct Recorder {
+  explicit Recorder(Channel& channel) {
+    channel.setReadCallback([this](Timestamp) { calls += 'r'; });
+    channel.setWriteCallback([this] { calls += 'w'; });
+    channel.setCloseCallback([this] { calls += 'c'; });
+    channel.setErrorCallback([this] { calls += 'e'; });
+  }
+  std::string calls;
+};
+
+/// A channel with both interests on, to which the test says what happened.
+struct Fixture {
+  Fixture() {
+    channel.enableReading();
+    channel.enableWriting();
+  }
+  ~Fixture() { channel.remove(); }
+  std::string callsFor(std::uint32_t revents) {
+    recorder.calls.clear();
+    channel.setRevents(revents);
+    channel.handleEvent(Timestamp());
+    return recorder.calls;
+  }
+  EventLoop loop;
+  SocketPair pair;
+  Channel channel{&loop, pair.ours.get()};
+  Recorder recorder{channel};
+};
+
+TEST_CASE("Channel: each event goes to its callback") {
+  Fixture f;
+  CHECK(f.callsFor(EPOLLIN) == "r");
+  CHECK(f.callsFor(EPOLLRDHUP) == "r");
+  CHECK(f.callsFor(EPOLLOUT) == "w");
+  CHECK(f.callsFor(EPOLLIN | EPOLLOUT) == "rw");
+  CHECK(f.callsFor(EPOLLHUP) == "c");
+  CHECK(f.callsFor(EPOLLERR) == "e");
+  CHECK(f.callsFor(0) == "");
+}
+
+// A reset shows as IN, ERR and HUP together. Asking for SO_ERROR first, as muduo does, clears it:
+// the read after it sees a clean end of file.
+TEST_CASE("Channel: with something to read, the read callback learns of errors and hang-ups") {
+  Fixture f;
+  CHECK(f.callsFor(EPOLLIN | EPOLLHUP) == "r");
+  CHECK(f.callsFor(EPOLLIN | EPOLLERR | EPOLLHUP) == "r");
+  CHECK(f.callsFor(EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP) == "r");
+}
+
+TEST_CASE("Channel: events that are no longer wanted are dropped") {
+  Fixture f;
+  f.channel.disableWriting();
+  CHECK(f.callsFor(EPOLLIN | EPOLLOUT) == "r");
+  f.channel.disableAll();
+  CHECK(f.callsFor(EPOLLIN | EPOLLOUT | EPOLLHUP | EPOLLERR) == "");
+}
+
+TEST_CASE("Channel: a close callback that ends the watch is the last one called") {
+  Fixture f;
+  f.channel.setCloseCallback([&] {
+    f.recorder.calls += 'c';
+    f.channel.remove();
+  });
+  CHECK(f.callsFor(EPOLLHUP | EPOLLERR | EPOLLOUT) == "c");
+}
+
+// The reading end of a pipe gets HUP without IN when the writer has gone. With a read callback
+// only, nobody would be told, and a level-triggered loop would spin.
+TEST_CASE("Channel: without a close or error callback the others hear of it") {
+  EventLoop loop;
+  Pipe pipe;
+  Channel reader(&loop, pipe.readEnd.get());
+  Channel writer(&loop, pipe.writeEnd.get());
+  int ends = 0;
+  reader.setReadCallback([&](Timestamp) {
+    if (take(reader.fd()).empty()) ++ends, reader.remove();
+  });
+  reader.enableReading();
+  pipe.writeEnd.reset();
+  runRounds(loop, 3);
+  CHECK(ends == 1);
+
+  Pipe broken;
+  Channel deaf(&loop, broken.writeEnd.get());
+  int errors = 0;
+  deaf.setWriteCallback([&] { ++errors, deaf.remove(); });
+  broken.readEnd.reset();
+  deaf.enableWriting();
+  runRounds(loop, 3);
+  CHECK(errors == 1);
+}
+
+TEST_CASE("Channel: a socket's hang-up is seen as long as anything is watched, and not after") {
+  EventLoop loop;
+  SocketPair pair;
+  Channel channel(&loop, pair.ours.get());
+  int closes = 0;
+  channel.setCloseCallback([&] { ++closes; });
+  channel.setReadCallback([&](Timestamp) {});
+  channel.enableReading();
+  channel.disableAll();
+  pair.theirs.reset();
+  runRounds(loop, 3);
+  CHECK(closes == 0);
+  channel.enableWriting();
+  runRounds(loop, 3);
+  CHECK(closes == 3);
+  channel.remove();
+}
+
+// Level-triggered reports what is so, edge-triggered what has changed.
+TEST_CASE("Channel: LT reports unread data at every wait, ET once for each arrival") {
+  EventLoop loop;
+  SocketPair pair;
+  Channel channel(&loop, pair.ours.get());
+  int calls = 0;
+  channel.setReadCallback([&](Timestamp) { ++calls; });
+  channel.enableReading();
+  put(pair.theirs, "a");
+  runRounds(loop, 5);
+  CHECK(calls == 5);
+
+  calls = 0;
+  channel.enableEdgeTriggered();  // changing the watch reports what is there once more
+  runRounds(loop, 5);
+  CHECK(calls == 1);
+  put(pair.theirs, "b");  // new bytes report again, though the old ones are still unread
+  runRounds(loop, 5);
+  CHECK(calls == 2);
+  CHECK(take(channel.fd(), 1) == "a");  // what is left alone does not
+  runRounds(loop, 5);
+  CHECK(calls == 2);
+  channel.remove();
+}
+
+TEST_CASE("Channel: tie keeps the owner alive while a callback drops the last reference") {
+  struct Owner {
+    Owner(EventLoop* loop, int fd, bool& gone) : channel(loop, fd), gone_(gone) {}
+    ~Owner() {
+      channel.remove();
+      gone_ = true;
+    }
+    Channel channel;
+    bool& gone_;
+  };
+  EventLoop loop;
+  SocketPair pair;
+  bool gone = false;
+  bool goneInCallback = true;
+  auto owner = std::make_shared<Owner>(&loop, pair.ours.get(), gone);
+  owner->channel.tie(owner);
+  owner->channel.setReadCallback([&](Timestamp) {
+    owner.reset();
+    goneInCallback = gone;
+  });
+  owner->channel.enableReading();
+  put(pair.theirs, "x");
+  runRounds(loop, 2);
+  CHECK_FALSE(goneInCallback);
+  CHECK(gone);
+}
+
+TEST_CASE("Channel: when the tied owner is gone, nothing is called") {
+  EventLoop loop;
+  SocketPair pair;
+  Channel channel(&loop, pair.ours.get());
+  Recorder recorder(channel);
+  {
+    const auto owner = std::make_shared<int>(1);
+    channel.tie(owner);
+  }
+  channel.enableReading();
+  put(pair.theirs, "x");
+  runRounds(loop, 2);
+  CHECK(recorder.calls.empty());
+  channel.remove();
+}
+
+TEST_CASE("Channel: destroying one that is still registered aborts with the descriptor's number") {
+  const auto child = runInChild([] {
+    EventLoop loop;
+    SocketPair pair;
+    Channel channel(&loop, pair.ours.get());
+    channel.enableReading();
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("destroyed while still registered"));
+}
+
+TEST_CASE("Channel: destroying one in its own callback aborts") {
+  const auto child = runInChild([] {
+    EventLoop loop;
+    SocketPair pair;
+    auto channel = std::make_unique<Channel>(&loop, pair.ours.get());
+    channel->setReadCallback([&](Timestamp) {
+      channel->remove();
+      channel.reset();
+    });
+    channel->enableReading();
+    put(pair.theirs, "x");
+    runRounds(loop, 2);
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("destroyed by its own callback"));
+}
+
+TEST_CASE("Channel: an exception from a callback ends the process") {
+  const auto child = runInChild([] {
+    EventLoop loop;
+    SocketPair pair;
+    Channel channel(&loop, pair.ours.get());
+    channel.setReadCallback([](Timestamp) { throw std::runtime_error("lost message"); });
+    channel.enableReading();
+    put(pair.theirs, "x");
+    loop.loop();
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("lost message"));
+}
+
+TEST_CASE("Channel: outlives its loop without touching it") {
+  SocketPair pair;
+  auto loop = std::make_unique<EventLoop>();
+  Channel channel(loop.get(), pair.ours.get());
+  channel.enableReading();
+  loop.reset();
+  CHECK(channel.ownerLoop() == nullptr);
+  CHECK(channel.isNoneEvent());
+  channel.enableReading();
+  channel.disableAll();
+  channel.remove();
+}
+
+TEST_CASE("Channel: describes its interest and what happened") {
+  Fixture f;
+  const std::string fd = std::to_string(f.channel.fd());
+  CHECK(f.channel.eventsToString() == fd + ": IN OUT");
+  f.channel.setRevents(EPOLLIN | EPOLLHUP);
+  CHECK(f.channel.reventsToString() == fd + ": IN HUP");
+}
+
+}  // namespace

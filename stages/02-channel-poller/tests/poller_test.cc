@@ -1,0 +1,358 @@
+// One table of tests for both demultiplexers, driven through an EventLoop.
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/time.h>
+
+#include <memory>
+#include <system_error>
+#include <vector>
+
+#include "rung/net/Channel.h"
+#include "rung/net/EventLoop.h"
+
+#include "tests/support/ChildProcess.h"
+#include "tests/support/LoopRounds.h"
+#include "tests/support/Sockets.h"
+
+using rung::Channel;
+using rung::EventLoop;
+using rung::PollerKind;
+using rung::Timestamp;
+using rung::UniqueFd;
+using rung::testing::Pipe;
+using rung::testing::put;
+using rung::testing::runInChild;
+using rung::testing::runRounds;
+using rung::testing::SocketPair;
+using rung::testing::take;
+
+namespace {
+
+PollerKind eachPoller() {
+  PollerKind kind = PollerKind::epoll;
+  SUBCASE("epoll") {
+    kind = PollerKind::epoll;
+  }
+  SUBCASE("poll") {
+    kind = PollerKind::poll;
+  }
+  return kind;
+}
+
+TEST_CASE("Poller: readable data reaches the read callback, with the time of the wait") {
+  EventLoop loop(eachPoller());
+  SocketPair pair;
+  Channel channel(&loop, pair.ours.get());
+  std::string got;
+  Timestamp when;
+  channel.setReadCallback([&](Timestamp t) {
+    got = take(channel.fd());
+    when = t;
+    loop.quit();
+  });
+  channel.enableReading();
+  put(pair.theirs, "hello");
+  loop.loop();
+  CHECK(got == "hello");
+  CHECK(when == loop.pollReturnTime());
+  channel.remove();
+}
+
+TEST_CASE("Poller: room to write reaches the write callback, until it is switched off") {
+  EventLoop loop(eachPoller());
+  SocketPair pair;
+  Channel channel(&loop, pair.ours.get());
+  int calls = 0;
+  channel.setWriteCallback([&] {
+    if (++calls == 3) channel.disableWriting();
+  });
+  channel.enableWriting();
+  runRounds(loop, 6);
+  CHECK(calls == 3);
+  channel.remove();
+}
+
+TEST_CASE("Poller: reading and writing are switched independently") {
+  EventLoop loop(eachPoller());
+  SocketPair pair;
+  Channel channel(&loop, pair.ours.get());
+  int reads = 0;
+  int writes = 0;
+  channel.setReadCallback([&](Timestamp) { ++reads; });
+  channel.setWriteCallback([&] { ++writes; });
+  put(pair.theirs, "x");
+  channel.enableReading();
+  channel.enableWriting();
+  runRounds(loop, 1);
+  CHECK(reads == 1);
+  CHECK(writes == 1);
+  channel.disableReading();
+  runRounds(loop, 1);
+  CHECK(reads == 1);
+  CHECK(writes == 2);
+  channel.disableAll();
+  CHECK(channel.isNoneEvent());
+  runRounds(loop, 1);
+  CHECK(reads == 1);
+  CHECK(writes == 2);
+  channel.enableReading();
+  runRounds(loop, 1);
+  CHECK(reads == 2);
+  channel.remove();
+}
+
+TEST_CASE("Poller: a callback may remove its own channel") {
+  EventLoop loop(eachPoller());
+  SocketPair pair;
+  Channel channel(&loop, pair.ours.get());
+  int reads = 0;
+  int writes = 0;
+  channel.setReadCallback([&](Timestamp) {
+    ++reads;
+    channel.remove();
+    channel.remove();  // twice does no harm
+  });
+  channel.setWriteCallback([&] { ++writes; });
+  put(pair.theirs, "x");
+  channel.enableReading();
+  channel.enableWriting();
+  runRounds(loop, 3);
+  CHECK(reads == 1);
+  CHECK(writes == 0);  // ready as well, but no longer wanted
+  CHECK_FALSE(loop.hasChannel(&channel));
+}
+
+// The loop has the second channel in its list already. muduo asserts here; a build without asserts
+// calls a dead object.
+TEST_CASE("Poller: a callback may remove and destroy another channel that is ready in the batch") {
+  EventLoop loop(eachPoller());
+  constexpr int kPairs = 8;
+  std::vector<SocketPair> pairs(kPairs);
+  std::vector<std::unique_ptr<Channel>> channels;
+  int calls = 0;
+  for (int i = 0; i < kPairs; ++i) {
+    channels.push_back(std::make_unique<Channel>(&loop, pairs[static_cast<size_t>(i)].ours.get()));
+    Channel* self = channels.back().get();
+    self->setReadCallback([&, self](Timestamp) {
+      ++calls;
+      take(self->fd());
+      for (auto& channel : channels) {
+        if (channel == nullptr || channel.get() == self) continue;
+        channel->remove();
+        channel.reset();
+      }
+    });
+    self->enableReading();
+  }
+  for (const SocketPair& pair : pairs)
+    put(pair.theirs, "x");
+  runRounds(loop, 3);
+  CHECK(calls == 1);
+  for (auto& channel : channels) {
+    if (channel != nullptr) channel->remove();
+  }
+}
+
+TEST_CASE("Poller: switching off another channel's reading takes effect within the batch") {
+  EventLoop loop(eachPoller());
+  SocketPair first;
+  SocketPair second;
+  Channel a(&loop, first.ours.get());
+  Channel b(&loop, second.ours.get());
+  int calls = 0;
+  a.setReadCallback([&](Timestamp) { ++calls, a.disableReading(), b.disableReading(); });
+  b.setReadCallback([&](Timestamp) { ++calls, a.disableReading(), b.disableReading(); });
+  a.enableReading();
+  b.enableReading();
+  put(first.theirs, "x");
+  put(second.theirs, "x");
+  runRounds(loop, 2);
+  CHECK(calls == 1);
+  a.remove();
+  b.remove();
+}
+
+// The kernel hands out the lowest free number, so a descriptor closed in a batch comes straight
+// back for the next one opened. The event of the old owner must not reach the new one.
+TEST_CASE("Poller: a re-used descriptor number does not inherit the events of the batch") {
+  EventLoop loop(eachPoller());
+  SocketPair one;
+  SocketPair two;
+  SocketPair fresh;
+  std::unique_ptr<Channel> reborn;
+  int rebornCalls = 0;
+  const auto replace = [&](Channel& victim, UniqueFd& fd) {
+    if (reborn != nullptr) return;
+    const int number = fd.get();
+    victim.remove();
+    fd.reset();
+    fd = UniqueFd(fcntl(fresh.ours.get(), F_DUPFD_CLOEXEC, number));
+    REQUIRE(fd.get() == number);
+    reborn = std::make_unique<Channel>(&loop, number);
+    reborn->setReadCallback([&](Timestamp) { ++rebornCalls; });
+    reborn->enableReading();
+  };
+  Channel a(&loop, one.ours.get());
+  Channel b(&loop, two.ours.get());
+  a.setReadCallback([&](Timestamp) { replace(b, two.ours), take(a.fd()); });
+  b.setReadCallback([&](Timestamp) { replace(a, one.ours), take(b.fd()); });
+  a.enableReading();
+  b.enableReading();
+  put(one.theirs, "x");
+  put(two.theirs, "x");
+  runRounds(loop, 2);
+  CHECK(rebornCalls == 0);
+  put(fresh.theirs, "for the new owner");
+  runRounds(loop, 1);
+  CHECK(rebornCalls == 1);
+  reborn->remove();
+  a.remove();
+  b.remove();
+}
+
+TEST_CASE("Poller: a removed channel can be registered again") {
+  EventLoop loop(eachPoller());
+  SocketPair pair;
+  Channel channel(&loop, pair.ours.get());
+  int calls = 0;
+  channel.setReadCallback([&](Timestamp) { ++calls; });
+  put(pair.theirs, "x");
+  for (int round = 1; round <= 3; ++round) {
+    channel.enableReading();
+    CHECK(loop.hasChannel(&channel));
+    runRounds(loop, 1);
+    CHECK(calls == round);
+    channel.remove();
+    CHECK_FALSE(loop.hasChannel(&channel));
+  }
+}
+
+TEST_CASE("Poller: removing from the middle keeps the others apart") {
+  EventLoop loop(eachPoller());
+  std::vector<SocketPair> pairs(5);
+  std::vector<std::unique_ptr<Channel>> channels;
+  std::vector<int> calls(5, 0);
+  for (std::size_t i = 0; i < 5; ++i) {
+    channels.push_back(std::make_unique<Channel>(&loop, pairs[i].ours.get()));
+    channels[i]->setReadCallback([&calls, i](Timestamp) { ++calls[i]; });
+    channels[i]->enableReading();
+    put(pairs[i].theirs, "x");
+  }
+  channels[1]->remove();
+  channels[3]->remove();
+  runRounds(loop, 1);
+  CHECK(calls == std::vector<int>{1, 0, 1, 0, 1});
+  for (auto& channel : channels)
+    channel->remove();
+}
+
+TEST_CASE("Poller: more ready channels than one wait returns are all served") {
+  EventLoop loop(eachPoller());
+  constexpr std::size_t kMany = 200;
+  std::vector<SocketPair> pairs(kMany);
+  std::vector<std::unique_ptr<Channel>> channels;
+  std::size_t served = 0;
+  for (const SocketPair& pair : pairs) {
+    channels.push_back(std::make_unique<Channel>(&loop, pair.ours.get()));
+    Channel* self = channels.back().get();
+    self->setReadCallback([&, self](Timestamp) {
+      take(self->fd());
+      if (++served == kMany) loop.quit();
+    });
+    self->enableReading();
+    put(pair.theirs, "x");
+  }
+  loop.loop();
+  CHECK(served == kMany);
+  for (auto& channel : channels)
+    channel->remove();
+}
+
+TEST_CASE("Poller: a signal does not end the loop") {
+  EventLoop loop(eachPoller());
+  static Pipe* pipeOfHandler = nullptr;
+  Pipe pipe;
+  pipeOfHandler = &pipe;
+  Channel channel(&loop, pipe.readEnd.get());
+  channel.setReadCallback([&](Timestamp) { loop.quit(); });
+  channel.enableReading();
+  struct sigaction action {};
+  struct sigaction before {};
+  static int signals = 0;
+  signals = 0;
+  // The first two signals interrupt the wait and nothing else; the third one lets it end.
+  action.sa_handler = [](int) {
+    if (++signals == 3) put(pipeOfHandler->writeEnd, "x");
+  };
+  sigaction(SIGALRM, &action, &before);
+  const itimerval every{{0, 2000}, {0, 2000}};
+  setitimer(ITIMER_REAL, &every, nullptr);
+  loop.loop();
+  const itimerval never{};
+  setitimer(ITIMER_REAL, &never, nullptr);
+  sigaction(SIGALRM, &before, nullptr);
+  CHECK(signals >= 3);
+  channel.remove();
+}
+
+TEST_CASE("Poller: two channels on one descriptor are refused") {
+  const PollerKind kind = eachPoller();
+  const auto child = runInChild([kind] {
+    EventLoop loop(kind);
+    SocketPair pair;
+    Channel a(&loop, pair.ours.get());
+    Channel b(&loop, pair.ours.get());
+    a.enableReading();
+    b.enableReading();
+  });
+  CHECK(child.aborted());
+  CHECK_MESSAGE((child.says("two Channels for fd") || child.says("epoll_ctl ADD of fd")),
+                child.output);
+}
+
+TEST_CASE("Poller: a descriptor closed while registered is found out, not ignored") {
+  const PollerKind kind = eachPoller();
+  const auto child = runInChild([kind] {
+    EventLoop loop(kind);
+    SocketPair pair;
+    Channel channel(&loop, pair.ours.get());
+    channel.enableReading();
+    pair.ours.reset();
+    channel.enableWriting();
+    loop.loop();
+  });
+  CHECK(child.aborted());
+  CHECK_MESSAGE((child.says("epoll_ctl MOD of fd") || child.says("was closed while")),
+                child.output);
+}
+
+TEST_CASE("EpollPoller: a regular file is refused with the reason, and the interest stays off") {
+  EventLoop loop;
+  const UniqueFd file(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  Channel channel(&loop, file.get());
+  try {
+    channel.enableReading();
+    FAIL("no exception");
+  } catch (const std::system_error& e) {
+    CHECK(e.code().value() == EPERM);
+    CHECK(std::string(e.what()).find("epoll_ctl ADD of fd ") == 0);
+  }
+  CHECK_FALSE(channel.isReading());
+  CHECK_FALSE(loop.hasChannel(&channel));
+}
+
+TEST_CASE("PollPoller: edge-triggered mode is refused") {
+  const auto child = runInChild([] {
+    EventLoop loop(PollerKind::poll);
+    SocketPair pair;
+    Channel channel(&loop, pair.ours.get());
+    channel.enableReading();
+    channel.enableEdgeTriggered();
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("no edge-triggered mode"));
+}
+
+}  // namespace

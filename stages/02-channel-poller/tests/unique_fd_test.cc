@@ -1,0 +1,98 @@
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <string>
+#include <system_error>
+#include <type_traits>
+
+#include "rung/base/UniqueFd.h"
+
+using rung::checkedFd;
+using rung::UniqueFd;
+
+namespace {
+
+int openSomething() {
+  return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+bool isOpen(int fd) {
+  return fcntl(fd, F_GETFD) != -1;
+}
+
+TEST_CASE("UniqueFd: closes at the end of its life") {
+  int number = -1;
+  {
+    const UniqueFd fd(openSomething());
+    number = fd.get();
+    CHECK(fd.valid());
+    CHECK(isOpen(number));
+  }
+  CHECK_FALSE(isOpen(number));
+}
+
+TEST_CASE("UniqueFd: the default holds nothing and closes nothing") {
+  const UniqueFd none;
+  CHECK_FALSE(none.valid());
+  CHECK(none.get() == -1);
+}
+
+TEST_CASE("UniqueFd: moves, and never copies") {
+  static_assert(!std::is_copy_constructible_v<UniqueFd>);
+  static_assert(!std::is_copy_assignable_v<UniqueFd>);
+  UniqueFd a(openSomething());
+  const int number = a.get();
+  UniqueFd b(std::move(a));
+  CHECK(b.get() == number);
+  CHECK_FALSE(a.valid());  // NOLINT(bugprone-use-after-move): that is the point
+
+  UniqueFd c(openSomething());
+  const int replaced = c.get();
+  c = std::move(b);
+  CHECK(c.get() == number);
+  CHECK_FALSE(isOpen(replaced));
+  CHECK(isOpen(number));
+}
+
+TEST_CASE("UniqueFd: assigning to itself keeps the descriptor") {
+  UniqueFd a(openSomething());
+  UniqueFd& same = a;
+  a = std::move(same);
+  CHECK(a.valid());
+  CHECK(isOpen(a.get()));
+}
+
+TEST_CASE("UniqueFd: release gives the descriptor away open") {
+  UniqueFd a(openSomething());
+  const int number = a.release();
+  CHECK_FALSE(a.valid());
+  CHECK(isOpen(number));
+  close(number);
+}
+
+TEST_CASE("UniqueFd: reset to the number it holds does not close it") {
+  UniqueFd a(openSomething());
+  a.reset(a.get());
+  CHECK(isOpen(a.get()));
+}
+
+TEST_CASE("UniqueFd: closing leaves errno alone") {
+  UniqueFd bad(1'000'000);  // close() will say EBADF
+  errno = EAGAIN;
+  bad.reset();
+  CHECK(errno == EAGAIN);
+}
+
+TEST_CASE("checkedFd: a failed call becomes an exception that names it") {
+  errno = EMFILE;
+  try {
+    (void)checkedFd(-1, "eventfd");
+    FAIL("no exception");
+  } catch (const std::system_error& e) {
+    CHECK(e.code().value() == EMFILE);
+    CHECK(std::string(e.what()).find("eventfd") == 0);
+  }
+}
+
+}  // namespace
