@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "rung/base/Timestamp.h"
 #include "rung/base/noncopyable.h"

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "rung/base/Mutex.h"
+#include "rung/base/Task.h"
+#include "rung/base/UniqueFd.h"
+#include "rung/base/noncopyable.h"
+
+namespace rung {
+
+class EventLoop;
+
+/// All that other threads may touch of an EventLoop: tasks for it, the wish that it quits, and the
+/// eventfd that wakes it.
+/// It is shared, and outlives the loop: whoever might come too late holds the Mailbox and is told
+/// so, where a pointer to the loop would dangle.
+/// Thread: any, where nothing else is said.
+/// Errors: throws std::system_error from the constructor if the kernel gives no descriptor.
+/// Source: eventfd(2).
+class Mailbox : noncopyable {
+ public:
+  explicit Mailbox(EventLoop* loop);
+
+  /// Appends `task` to what the loop will run, and wakes the loop if it sleeps.
+  /// Tasks of one thread run in the order in which it posted them. A task posted after loop() has
+  /// returned waits for the next loop(), or is destroyed with the EventLoop.
+  /// Errors: false if the loop is gone; the task is then destroyed without having run.
+  bool post(Task task) EXCLUDES(mutex_);
+
+  /// Ends loop(), or the next one if there is none at the moment.
+  void requestQuit() EXCLUDES(mutex_);
+
+  /// Makes the loop go round once.
+  void wakeup() EXCLUDES(mutex_);
+
+  /// The loop this belongs to; nullptr once it is gone.
+  [[nodiscard]] EventLoop* loop() const EXCLUDES(mutex_);
+  /// Whether loop() runs at the moment.
+  [[nodiscard]] bool looping() const EXCLUDES(mutex_);
+
+  // The rest is for the EventLoop, on its own thread.
+
+  enum class Next { wait, poll, quit };
+  /// What to do next: sleep until something happens, only look because tasks are waiting, or end.
+  /// After `wait`, a post() rings the bell.
+  Next beforeWait() EXCLUDES(mutex_);
+  /// The loop is awake and will look at its tasks, so nobody needs to ring.
+  void afterWait() { asleep_.store(false); }
+
+  /// Moves the tasks into `batch`, which must be empty; its memory is used for the next ones.
+  void takeTasks(std::vector<Task>& batch) EXCLUDES(mutex_);
+
+  void enterLoop() EXCLUDES(mutex_);
+  void leaveLoop() EXCLUDES(mutex_);
+  /// The EventLoop is being destroyed.
+  void close() EXCLUDES(mutex_);
+
+  [[nodiscard]] int wakeupFd() const { return wakeupFd_.get(); }
+  /// Empties the eventfd. Returns how many times it was written to since the last call.
+  std::uint64_t drainWakeups();
+
+ private:
+  void ringIfAsleep();
+
+  const UniqueFd wakeupFd_;
+  // True from the moment when the loop has found nothing to do, under the mutex, until it is awake
+  // or somebody has woken it. So many posts cost one write, and none while the loop is busy.
+  std::atomic<bool> asleep_{false};
+
+  mutable Mutex mutex_;
+  EventLoop* loop_ GUARDED_BY(mutex_);
+  std::vector<Task> tasks_ GUARDED_BY(mutex_);
+  bool quit_ GUARDED_BY(mutex_) = false;
+  bool looping_ GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace rung

@@ -1,0 +1,65 @@
+#include <doctest/doctest.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include <string>
+#include <thread>
+
+#include "rung/base/CurrentThread.h"
+
+#include "tests/support/ChildProcess.h"
+
+namespace CurrentThread = rung::CurrentThread;
+using rung::testing::runInChild;
+
+namespace {
+
+TEST_CASE("CurrentThread: tid is what the kernel says, first and cached") {
+  CHECK(CurrentThread::tid() == gettid());
+  CHECK(CurrentThread::tid() == gettid());
+}
+
+TEST_CASE("CurrentThread: each thread has a tid of its own") {
+  pid_t cached = 0;
+  pid_t real = 0;
+  std::thread([&] {
+    cached = CurrentThread::tid();
+    real = gettid();
+  }).join();
+  CHECK(cached == real);
+  CHECK(cached != CurrentThread::tid());
+}
+
+// A cached id is a lie in a forked child, whose only thread is a new one.
+TEST_CASE("CurrentThread: a forked child does not show its parent's tid") {
+  const pid_t parent = CurrentThread::tid();
+  const auto child = runInChild([parent] {
+    if (CurrentThread::tid() != gettid()) _exit(1);
+    if (CurrentThread::tid() == parent) _exit(2);
+  });
+  CHECK(child.exitedWith(0));
+}
+
+TEST_CASE("CurrentThread: names") {
+  CHECK(std::string(CurrentThread::name()) == "main");
+  std::thread([] {
+    CHECK(std::string(CurrentThread::name()) == "unknown");
+    CurrentThread::setName("loop-7");
+    CHECK(std::string(CurrentThread::name()) == "loop-7");
+    char kernels[32] = "";
+    pthread_getname_np(pthread_self(), kernels, sizeof kernels);
+    CHECK(std::string(kernels) == "loop-7");
+  }).join();
+}
+
+TEST_CASE("CurrentThread: a long name is cut, for the kernel at 15 bytes") {
+  std::thread([] {
+    CurrentThread::setName("a-name-that-is-longer-than-31-bytes");
+    CHECK(std::string(CurrentThread::name()) == "a-name-that-is-longer-than-31-b");
+    char kernels[32] = "";
+    pthread_getname_np(pthread_self(), kernels, sizeof kernels);
+    CHECK(std::string(kernels) == "a-name-that-is-");
+  }).join();
+}
+
+}  // namespace

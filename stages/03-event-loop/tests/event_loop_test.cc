@@ -1,0 +1,417 @@
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <functional>
+#include <latch>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "rung/net/EventLoop.h"
+#include "rung/net/Mailbox.h"
+
+#include "tests/support/ChildProcess.h"
+#include "tests/support/LoopRounds.h"
+#include "tests/support/Sockets.h"
+
+using rung::Channel;
+using rung::EventLoop;
+using rung::Mailbox;
+using rung::Timestamp;
+using rung::testing::put;
+using rung::testing::runInChild;
+using rung::testing::runRounds;
+using rung::testing::SocketPair;
+using rung::testing::take;
+
+namespace {
+
+/// A loop on a thread of its own, for the tests of what other threads may do.
+class LoopThread {
+ public:
+  LoopThread()
+      : thread_([this] {
+          EventLoop loop;
+          loop_ = &loop;
+          started_.count_down();
+          loop.loop();
+        }) {
+    started_.wait();
+  }
+  ~LoopThread() { stop(); }
+  void stop() {
+    if (!thread_.joinable()) return;
+    loop_->quit();
+    thread_.join();
+  }
+  EventLoop* operator->() { return loop_; }
+  EventLoop& operator*() { return *loop_; }
+
+ private:
+  std::latch started_{1};
+  EventLoop* loop_ = nullptr;
+  std::thread thread_;
+};
+
+// muduo clears the flag when loop() begins, and then sleeps for ever.
+TEST_CASE("EventLoop: quit before loop is not lost") {
+  EventLoop loop;
+  loop.quit();
+  loop.loop();
+  CHECK(loop.iteration() == 0);
+}
+
+TEST_CASE("EventLoop: can loop again after quit") {
+  EventLoop loop;
+  int runs = 0;
+  for (int i = 0; i < 3; ++i) {
+    loop.queueInLoop([&] { ++runs, loop.quit(); });
+    loop.loop();
+  }
+  CHECK(runs == 3);
+}
+
+TEST_CASE("EventLoop: quit from a callback ends the loop after the batch at hand") {
+  EventLoop loop;
+  SocketPair first;
+  SocketPair second;
+  Channel a(&loop, first.ours.get());
+  Channel b(&loop, second.ours.get());
+  int calls = 0;
+  a.setReadCallback([&](Timestamp) { ++calls, loop.quit(); });
+  b.setReadCallback([&](Timestamp) { ++calls, loop.quit(); });
+  a.enableReading();
+  b.enableReading();
+  put(first.theirs, "x");
+  put(second.theirs, "x");
+  loop.loop();
+  CHECK(calls == 2);
+  CHECK(loop.iteration() == 1);
+  a.remove();
+  b.remove();
+}
+
+TEST_CASE("EventLoop: quit from another thread wakes a loop that sleeps") {
+  LoopThread loop;
+  loop.stop();  // would hang
+}
+
+// The flag is set, the loop ends and is destroyed, and quit() has still to write to its eventfd.
+TEST_CASE("EventLoop: quit races with the end of the loop") {
+  for (int i = 0; i < 200; ++i) {
+    LoopThread loop;
+    std::thread other([&] { loop->queueInLoop([&] { loop->wakeup(); }); });
+    other.join();
+    loop.stop();
+  }
+}
+
+// In muduo the wake-up is left out for calls from the loop's own thread, and the task waits for the
+// poll's timeout of ten seconds.
+TEST_CASE("EventLoop: a task queued before loop runs in the first round") {
+  EventLoop loop;
+  std::uint64_t when = 99;
+  loop.queueInLoop([&] { when = loop.iteration(), loop.quit(); });
+  loop.loop();
+  CHECK(when == 1);
+  CHECK(loop.wakeups() == 0);
+}
+
+TEST_CASE("EventLoop: runInLoop is inline on the loop's thread, queueInLoop never is") {
+  EventLoop loop;
+  std::string order;
+  loop.queueInLoop([&] {
+    loop.queueInLoop([&] { order += 'q', loop.quit(); });
+    loop.runInLoop([&] { order += 'r'; });
+    order += '.';
+  });
+  loop.loop();
+  CHECK(order == "r.q");
+}
+
+TEST_CASE("EventLoop: runInLoop from another thread runs on the loop's thread") {
+  LoopThread loop;
+  std::latch done(1);
+  bool onLoop = false;
+  loop->runInLoop([&] {
+    onLoop = loop->isInLoopThread() && EventLoop::ofCurrentThread() == &*loop;
+    done.count_down();
+  });
+  done.wait();
+  CHECK(onLoop);
+  CHECK_FALSE(loop->isInLoopThread());
+}
+
+// trantor runs tasks until none is left: one that queues itself then keeps I/O waiting for ever.
+TEST_CASE("EventLoop: I/O goes on while a task keeps queueing itself") {
+  EventLoop loop;
+  SocketPair pair;
+  Channel channel(&loop, pair.ours.get());
+  int runs = 0;
+  int reads = 0;
+  std::function<void()> again = [&] {
+    ++runs;
+    put(pair.theirs, "x");
+    loop.queueInLoop(again);
+  };
+  channel.setReadCallback([&](Timestamp) {
+    take(channel.fd());
+    if (++reads == 100) loop.quit();
+  });
+  channel.enableReading();
+  loop.queueInLoop(again);
+  loop.loop();
+  CHECK(reads == 100);
+  CHECK(runs <= 102);
+  channel.remove();
+}
+
+TEST_CASE("EventLoop: what is queued at quit runs once; what that queues waits for the next loop") {
+  EventLoop loop;
+  std::string order;
+  loop.queueInLoop([&] {
+    loop.quit();
+    loop.queueInLoop([&] {
+      order += 'a';
+      loop.queueInLoop([&] { order += 'b', loop.quit(); });
+    });
+  });
+  loop.loop();
+  CHECK(order == "a");
+  loop.loop();
+  CHECK(order == "ab");
+}
+
+TEST_CASE("EventLoop: quit from another thread runs what that thread queued before") {
+  for (int i = 0; i < 100; ++i) {
+    LoopThread loop;
+    int ran = 0;
+    for (int k = 0; k < 10; ++k)
+      loop->queueInLoop([&] { ++ran; });
+    loop.stop();
+    CHECK(ran == 10);
+  }
+}
+
+TEST_CASE("EventLoop: tasks left over are destroyed with the loop, on its thread, and do not run") {
+  auto witness = std::make_shared<int>(0);
+  {
+    EventLoop loop;
+    loop.queueInLoop([witness] { ++*witness; });
+    CHECK(witness.use_count() == 2);
+  }
+  CHECK(witness.use_count() == 1);
+  CHECK(*witness == 0);
+}
+
+TEST_CASE("EventLoop: what a task holds is released right after it has run") {
+  EventLoop loop;
+  auto witness = std::make_shared<int>(0);
+  loop.queueInLoop([witness] {});
+  loop.queueInLoop([&] {
+    CHECK(witness.use_count() == 1);
+    loop.quit();
+  });
+  loop.loop();
+}
+
+TEST_CASE("EventLoop: eight threads post a million tasks, none lost, each thread's in order") {
+  constexpr int kThreads = 8;
+  constexpr int kTasks = 125'000;
+  LoopThread loop;
+  std::vector<int> next(kThreads, 0);
+  bool ordered = true;
+  std::latch done(1);
+  int left = kThreads * kTasks;
+  std::vector<std::thread> posters;
+  for (int t = 0; t < kThreads; ++t) {
+    posters.emplace_back([&, t] {
+      for (int i = 0; i < kTasks; ++i) {
+        loop->queueInLoop([&, t, i] {
+          int& expected = next[static_cast<std::size_t>(t)];
+          ordered = ordered && expected == i;
+          expected = i + 1;
+          if (--left == 0) done.count_down();
+        });
+      }
+    });
+  }
+  for (std::thread& poster : posters)
+    poster.join();
+  done.wait();
+  loop.stop();
+  CHECK(ordered);
+  CHECK(next == std::vector<int>(kThreads, kTasks));
+}
+
+TEST_CASE("EventLoop: many posts cost one wake-up") {
+  LoopThread loop;
+  std::latch blocked(1);
+  std::latch allPosted(1);
+  std::latch done(1);
+  std::uint64_t before = 0;
+  std::uint64_t after = 0;
+  loop->queueInLoop([&] {
+    before = loop->wakeups();
+    blocked.count_down();
+    allPosted.wait();
+  });
+  blocked.wait();
+  // The loop is awake and busy: it will look at its tasks, so nobody needs to ring.
+  for (int i = 0; i < 1000; ++i)
+    loop->queueInLoop([] {});
+  loop->queueInLoop([&] {
+    after = loop->wakeups();
+    done.count_down();
+  });
+  allPosted.count_down();
+  done.wait();
+  CHECK(after == before);
+}
+
+TEST_CASE("Mailbox: only the first post to a sleeping loop writes to the eventfd") {
+  EventLoop loop;
+  Mailbox& mailbox = *loop.mailbox();
+  REQUIRE(mailbox.beforeWait() == Mailbox::Next::wait);  // as if it were asleep now
+  for (int i = 0; i < 50; ++i)
+    loop.queueInLoop([] {});
+  CHECK(mailbox.drainWakeups() == 1);
+  CHECK(mailbox.beforeWait() == Mailbox::Next::poll);
+  for (int i = 0; i < 50; ++i)
+    loop.queueInLoop([] {});
+  CHECK(mailbox.drainWakeups() == 0);
+}
+
+TEST_CASE("EventLoop: wakeup makes a sleeping loop go round") {
+  LoopThread loop;
+  std::atomic<bool> quitSeen{false};
+  std::thread other([&] {
+    while (!quitSeen)
+      loop->wakeup();
+  });
+  std::latch done(1);
+  loop->runInLoop([&] { done.count_down(); });
+  done.wait();
+  quitSeen = true;
+  other.join();
+}
+
+TEST_CASE("EventLoop: knows the loop of the calling thread") {
+  CHECK(EventLoop::ofCurrentThread() == nullptr);
+  {
+    EventLoop loop;
+    CHECK(EventLoop::ofCurrentThread() == &loop);
+    std::thread([] { CHECK(EventLoop::ofCurrentThread() == nullptr); }).join();
+  }
+  CHECK(EventLoop::ofCurrentThread() == nullptr);
+}
+
+// muduo's destructor clears the thread-local pointer of whichever thread destroys the loop.
+TEST_CASE("EventLoop: destroying a loop on another thread leaves that thread's own loop alone") {
+  EventLoop mine;
+  std::unique_ptr<EventLoop> theirs;
+  std::latch created(1);
+  std::latch destroyed(1);
+  std::thread other([&] {
+    theirs = std::make_unique<EventLoop>();
+    created.count_down();
+    destroyed.wait();
+    CHECK(EventLoop::ofCurrentThread() == nullptr);
+    const EventLoop second;  // the place is free again
+    CHECK(EventLoop::ofCurrentThread() == &second);
+  });
+  created.wait();
+  theirs.reset();
+  CHECK(EventLoop::ofCurrentThread() == &mine);
+  destroyed.count_down();
+  other.join();
+}
+
+TEST_CASE("Mailbox: outlives its loop, refuses what comes too late, and drops it unrun") {
+  auto witness = std::make_shared<int>(0);
+  std::shared_ptr<Mailbox> mailbox;
+  {
+    EventLoop loop;
+    mailbox = loop.mailbox();
+    CHECK(mailbox->loop() == &loop);
+  }
+  CHECK(mailbox->loop() == nullptr);
+  CHECK_FALSE(mailbox->post([witness] { ++*witness; }));
+  CHECK(witness.use_count() == 1);
+  CHECK(*witness == 0);
+  mailbox->requestQuit();
+  mailbox->wakeup();
+}
+
+TEST_CASE("EventLoop: two loops in one thread are refused") {
+  const auto child = runInChild([] {
+    const EventLoop first;
+    const EventLoop second;
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("has an EventLoop already"));
+}
+
+TEST_CASE("EventLoop: use from the wrong thread aborts and names both threads") {
+  const auto child = runInChild([] {
+    EventLoop loop;
+    SocketPair pair;
+    Channel channel(&loop, pair.ours.get());
+    std::thread([&] { channel.enableReading(); }).join();
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("belongs to thread"));
+  CHECK(child.says("but was used from thread"));
+}
+
+TEST_CASE("EventLoop: loop() from the wrong thread aborts") {
+  const auto child = runInChild([] {
+    EventLoop loop;
+    std::thread([&] { loop.loop(); }).join();
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("but was used from thread"));
+}
+
+TEST_CASE("EventLoop: loop() within loop() aborts") {
+  const auto child = runInChild([] {
+    EventLoop loop;
+    loop.queueInLoop([&] { loop.loop(); });
+    loop.loop();
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("called from within loop()"));
+}
+
+TEST_CASE("EventLoop: destroying it from one of its own callbacks aborts") {
+  const auto child = runInChild([] {
+    auto loop = std::make_unique<EventLoop>();
+    loop->queueInLoop([&] { loop.reset(); });
+    loop->loop();
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("destroyed while loop() runs"));
+}
+
+TEST_CASE("EventLoop: an empty task is refused where it is posted") {
+  const auto child = runInChild([] {
+    EventLoop loop;
+    loop.queueInLoop(std::function<void()>());
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("an empty task was posted"));
+}
+
+TEST_CASE("EventLoop: an exception from a task ends the process") {
+  const auto child = runInChild([] {
+    EventLoop loop;
+    loop.queueInLoop([] { throw std::runtime_error("task failed"); });
+    loop.loop();
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("task failed"));
+}
+
+}  // namespace
