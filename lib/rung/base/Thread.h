@@ -1,0 +1,52 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <functional>
+#include <string>
+#include <thread>
+
+#include "rung/base/noncopyable.h"
+
+namespace rung {
+
+/// A std::thread with a name that debuggers show, and with the kernel's id known when start()
+/// returns.
+/// Thread: one owner; tid() and name() any once start() has returned.
+/// Lifetime: the destructor joins, so the function and all it refers to need live no longer than
+/// that. Destroyed by the thread itself, it detaches instead, since nobody can wait for himself.
+/// Errors: an exception that leaves the function ends the process, as with std::thread.
+/// Source: pthread_create(3); muduo base/Thread.h.
+class Thread : noncopyable {
+ public:
+  using Function = std::function<void()>;
+
+  /// Without a name it is "thread-N", N counting all Threads of the process.
+  explicit Thread(Function function, std::string name = {});
+  ~Thread();
+
+  /// Returns when the new thread runs. Once only.
+  /// Errors: throws std::system_error (EAGAIN) if the system gives no thread; may be called again.
+  void start();
+  /// Waits for the end of the function. Without a start() it returns at once; twice is fine.
+  void join();
+
+  [[nodiscard]] bool started() const { return started_; }
+  /// 0 before start().
+  [[nodiscard]] pid_t tid() const { return tid_.load(); }
+  [[nodiscard]] const std::string& name() const { return name_; }
+  /// How many Threads this process has made so far.
+  [[nodiscard]] static int numCreated() { return numCreated_.load(); }
+
+ private:
+  static std::atomic<int> numCreated_;
+
+  Function function_;
+  std::string name_;
+  bool started_ = false;
+  std::atomic<pid_t> tid_{0};
+  std::thread thread_;
+};
+
+}  // namespace rung

@@ -1,0 +1,31 @@
+#pragma once
+
+#include "rung/base/Mutex.h"
+#include "rung/base/noncopyable.h"
+
+namespace rung {
+
+/// Lets threads wait until a number of things has happened elsewhere. It opens once, for all who
+/// wait and for all who come later; that is what tells it from a semaphore, which lets through as
+/// many as were posted. std::latch is the same idea; this one shows how it is made.
+/// Thread: any.
+/// Lifetime: must outlive the last wait() and countDown() that run on it.
+class CountDownLatch : noncopyable {
+ public:
+  /// Opens after `count` calls of countDown(); at once if `count` is 0 or less.
+  explicit CountDownLatch(int count);
+
+  void wait() EXCLUDES(mutex_);
+  /// Returns false if the latch is still closed at `deadline`.
+  [[nodiscard]] bool waitUntil(std::chrono::steady_clock::time_point deadline) EXCLUDES(mutex_);
+  /// Calls beyond the count do nothing.
+  void countDown() EXCLUDES(mutex_);
+  [[nodiscard]] int count() const EXCLUDES(mutex_);
+
+ private:
+  mutable Mutex mutex_;
+  Condition opened_;
+  int count_ GUARDED_BY(mutex_);
+};
+
+}  // namespace rung

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "rung/base/noncopyable.h"
+#include "rung/net/EventLoopThread.h"
+
+namespace rung {
+
+/// The sub-reactors of a server: EventLoopThreads, whose loops are handed out in turn.
+/// With no threads, the base loop does all the work itself.
+/// Thread: the base loop's.
+/// Lifetime: the destructor ends all loops and joins their threads; see EventLoopThread for doing
+/// that from one of them.
+/// Source: muduo net/EventLoopThreadPool.h.
+class EventLoopThreadPool : noncopyable {
+ public:
+  using ThreadInitCallback = EventLoopThread::ThreadInitCallback;
+
+  explicit EventLoopThreadPool(EventLoop* baseLoop, std::string name = "loop");
+  ~EventLoopThreadPool();
+
+  /// Before start().
+  /// Errors: throws std::invalid_argument if negative.
+  void setThreadNum(int numThreads);
+
+  /// Starts the threads, one after the other. `init` runs in each with its loop, or once with the
+  /// base loop if there are no threads.
+  /// Errors: throws std::system_error if there are too few threads or descriptors; those that were
+  /// started are ended.
+  void start(const ThreadInitCallback& init = {});
+  [[nodiscard]] bool started() const { return started_; }
+
+  /// Round-robin over the pool's loops; the base loop if there are none.
+  [[nodiscard]] EventLoop* getNextLoop();
+
+  /// The pool's loops; the base loop alone if there are none.
+  [[nodiscard]] std::vector<EventLoop*> getAllLoops() const;
+
+ private:
+  EventLoop* const baseLoop_;
+  const std::string name_;
+  bool started_ = false;
+  int numThreads_ = 0;
+  std::size_t next_ = 0;
+  std::vector<std::unique_ptr<EventLoopThread>> threads_;
+  std::vector<EventLoop*> loops_;
+};
+
+}  // namespace rung
