@@ -21,12 +21,11 @@ thread_local std::shared_ptr<Mailbox> mailboxOfThisThread;
 }  // namespace
 
 EventLoop::EventLoop(PollerKind kind)
-    : threadId_(CurrentThread::tid()),
-      poller_(Poller::create(kind)),
+    : poller_(Poller::create(kind)),
       mailbox_(std::make_shared<Mailbox>(this)),
       wakeupChannel_(this, mailbox_->wakeupFd()) {
   if (const EventLoop* other = ofCurrentThread()) {
-    LOG_FATAL << "thread " << threadId_ << " has an EventLoop already, at " << other;
+    LOG_FATAL << "thread " << CurrentThread::tid() << " has an EventLoop already, at " << other;
   }
   mailboxOfThisThread = mailbox_;
   wakeupChannel_.setReadCallback([this](Timestamp) { wakeups_ += mailbox_->drainWakeups(); });
@@ -101,7 +100,7 @@ void EventLoop::wakeup() {
 }
 
 bool EventLoop::isInLoopThread() const {
-  return threadId_ == CurrentThread::tid();
+  return mailbox_->isInLoopThread();
 }
 
 EventLoop* EventLoop::ofCurrentThread() {
@@ -109,7 +108,7 @@ EventLoop* EventLoop::ofCurrentThread() {
 }
 
 void EventLoop::abortNotInLoopThread() const {
-  LOG_FATAL << "EventLoop " << this << " belongs to thread " << threadId_
+  LOG_FATAL << "EventLoop " << this << " belongs to thread " << mailbox_->threadId()
             << " but was used from thread " << CurrentThread::tid();
   std::abort();  // not reached; LOG_FATAL cannot be declared [[noreturn]]
 }

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -79,7 +77,6 @@ class EventLoop : noncopyable {
   void runQueuedTasks() noexcept;
   [[noreturn]] void abortNotInLoopThread() const;
 
-  const pid_t threadId_;
   std::uint64_t iteration_ = 0;
   std::uint64_t wakeups_ = 0;
   Timestamp pollReturnTime_;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <atomic>
 #include <cstdint>
 #include <vector>
@@ -17,7 +19,7 @@ class EventLoop;
 /// eventfd that wakes it.
 /// It is shared, and outlives the loop: whoever might come too late holds the Mailbox and is told
 /// so, where a pointer to the loop would dangle.
-/// Thread: any, where nothing else is said.
+/// Thread: any, where nothing else is said; created on the loop's.
 /// Errors: throws std::system_error from the constructor if the kernel gives no descriptor.
 /// Source: eventfd(2).
 class Mailbox : noncopyable {
@@ -36,6 +38,9 @@ class Mailbox : noncopyable {
   /// Makes the loop go round once.
   void wakeup() EXCLUDES(mutex_);
 
+  /// Whether the calling thread is the one that the loop belongs, or belonged, to.
+  [[nodiscard]] bool isInLoopThread() const;
+  [[nodiscard]] pid_t threadId() const { return threadId_; }
   /// The loop this belongs to; nullptr once it is gone.
   [[nodiscard]] EventLoop* loop() const EXCLUDES(mutex_);
   /// Whether loop() runs at the moment.
@@ -65,6 +70,7 @@ class Mailbox : noncopyable {
  private:
   void ringIfAsleep();
 
+  const pid_t threadId_;
   const UniqueFd wakeupFd_;
   // True from the moment when the loop has found nothing to do, under the mutex, until it is awake
   // or somebody has woken it. So many posts cost one write, and none while the loop is busy.

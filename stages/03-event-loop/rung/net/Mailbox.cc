@@ -5,12 +5,15 @@
 
 #include <cerrno>
 
+#include "rung/base/CurrentThread.h"
 #include "rung/base/Logging.h"
 
 namespace rung {
 
 Mailbox::Mailbox(EventLoop* loop)
-    : wakeupFd_(checkedFd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd")), loop_(loop) {}
+    : threadId_(CurrentThread::tid()),
+      wakeupFd_(checkedFd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd")),
+      loop_(loop) {}
 
 bool Mailbox::post(Task task) {
   if (!task) LOG_FATAL << "an empty task was posted to an EventLoop";
@@ -33,6 +36,10 @@ void Mailbox::requestQuit() {
 
 void Mailbox::wakeup() {
   ringIfAsleep();
+}
+
+bool Mailbox::isInLoopThread() const {
+  return threadId_ == CurrentThread::tid();
 }
 
 EventLoop* Mailbox::loop() const {
