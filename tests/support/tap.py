@@ -51,7 +51,7 @@ class Result(unittest.TestResult):
     def addSubTest(self, test, subtest, err):
         super().addSubTest(test, subtest, err)
         if err is not None:
-            self.problems.append(f'{subtest._subDescription()}\n{self._exc_info_to_string(err, test)}')
+            self.problems += [subtest._subDescription(), self._exc_info_to_string(err, test)]
 
     def addSkip(self, test, reason):
         super().addSkip(test, reason)

@@ -4,6 +4,7 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
+#include <iostream>
 #include <ostream>
 #include <sstream>
 #include <string>
@@ -27,6 +28,8 @@ class TapReporter : public doctest::IReporter {
   void test_case_end(const doctest::CurrentTestCaseStats& stats) override {
     out_ << (stats.failure_flags == 0 ? "ok " : "not ok ") << ++count_ << " - " << name_ << "\n"
          << messages_.str() << std::flush;
+    // Meson shows a failed test's stderr, not its TAP.
+    if (stats.failure_flags != 0) std::cerr << name_ << "\n" << messages_.str() << std::flush;
   }
   void test_case_exception(const doctest::TestCaseException& e) override {
     comment(std::string("exception: ") + e.error_string.c_str());

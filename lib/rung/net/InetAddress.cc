@@ -1,0 +1,124 @@
+#include "rung/net/InetAddress.h"
+
+#include <arpa/inet.h>
+#include <net/if.h>
+
+#include <charconv>
+#include <cstring>
+#include <stdexcept>
+
+namespace rung {
+
+namespace {
+
+[[noreturn]] void refuse(std::string_view what, std::string_view text) {
+  throw std::invalid_argument(std::string(what) + ": '" + std::string(text) + "'");
+}
+
+template <class Number>
+bool parseNumber(std::string_view text, Number& number) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && end == text.data() + text.size() && !text.empty();
+}
+
+/// The part of an IPv6 address after '%': an interface by name or by number.
+std::uint32_t parseScope(std::string_view scope, std::string_view whole) {
+  std::uint32_t index = 0;
+  if (parseNumber(scope, index)) return index;
+  index = if_nametoindex(std::string(scope).c_str());
+  if (index == 0) refuse("no such network interface in address", whole);
+  return index;
+}
+
+}  // namespace
+
+InetAddress::InetAddress(std::uint16_t port) : address_{} {
+  address_.v4.sin_family = AF_INET;
+  address_.v4.sin_addr.s_addr = htonl(INADDR_ANY);
+  address_.v4.sin_port = htons(port);
+}
+
+InetAddress::InetAddress(std::string_view ip, std::uint16_t port) : address_{} {
+  const std::size_t percent = ip.find('%');
+  const std::string host(ip.substr(0, percent));
+  // inet_pton(3) stops at a zero byte; what stands behind it would be ignored.
+  if (host.find('\0') != std::string::npos) refuse("not an IPv4 or IPv6 address", ip);
+  in_addr v4{};
+  in6_addr v6{};
+  if (percent == std::string_view::npos && inet_pton(AF_INET, host.c_str(), &v4) == 1) {
+    address_.v4.sin_family = AF_INET;
+    address_.v4.sin_addr = v4;
+    address_.v4.sin_port = htons(port);
+  } else if (inet_pton(AF_INET6, host.c_str(), &v6) == 1) {
+    address_.v6.sin6_family = AF_INET6;
+    address_.v6.sin6_addr = v6;
+    address_.v6.sin6_port = htons(port);
+    if (percent != std::string_view::npos) {
+      address_.v6.sin6_scope_id = parseScope(ip.substr(percent + 1), ip);
+    }
+  } else {
+    refuse("not an IPv4 or IPv6 address", ip);
+  }
+}
+
+InetAddress InetAddress::parse(std::string_view ipPort) {
+  const std::size_t colon = ipPort.rfind(':');
+  if (colon == std::string_view::npos) refuse("no port in address", ipPort);
+  std::string_view ip = ipPort.substr(0, colon);
+  std::uint16_t port = 0;
+  if (!parseNumber(ipPort.substr(colon + 1), port)) refuse("not a port number in address", ipPort);
+  const bool bracketed = ip.size() >= 2 && ip.front() == '[' && ip.back() == ']';
+  if (bracketed) ip = ip.substr(1, ip.size() - 2);
+  // "::1:80" could mean two things, so an IPv6 address needs its brackets, and only that has them.
+  if (bracketed != (ip.find(':') != std::string_view::npos)) {
+    refuse("not IPV4:PORT or [IPV6]:PORT", ipPort);
+  }
+  return InetAddress(ip, port);
+}
+
+InetAddress InetAddress::loopback(std::uint16_t port, sa_family_t family) {
+  return InetAddress(family == AF_INET6 ? "::1" : "127.0.0.1", port);
+}
+
+InetAddress::InetAddress(const sockaddr_storage& address) : address_{} {
+  if (address.ss_family == AF_INET6) {
+    std::memcpy(&address_.v6, &address, sizeof address_.v6);
+  } else {
+    std::memcpy(&address_.v4, &address, sizeof address_.v4);
+  }
+}
+
+std::uint16_t InetAddress::port() const {
+  return ntohs(isIpv6() ? address_.v6.sin6_port : address_.v4.sin_port);
+}
+
+std::string InetAddress::toIp() const {
+  char text[INET6_ADDRSTRLEN] = "";
+  if (!isIpv6()) {
+    (void)inet_ntop(AF_INET, &address_.v4.sin_addr, text, sizeof text);  // cannot fail: it fits
+    return text;
+  }
+  (void)inet_ntop(AF_INET6, &address_.v6.sin6_addr, text, sizeof text);
+  std::string ip = text;
+  if (const std::uint32_t scope = address_.v6.sin6_scope_id; scope != 0) {
+    char name[IF_NAMESIZE] = "";
+    ip += '%';
+    ip += if_indextoname(scope, name) != nullptr ? name : std::to_string(scope);
+  }
+  return ip;
+}
+
+std::string InetAddress::toIpPort() const {
+  const std::string port = std::to_string(this->port());
+  return isIpv6() ? "[" + toIp() + "]:" + port : toIp() + ":" + port;
+}
+
+socklen_t InetAddress::length() const {
+  return isIpv6() ? sizeof address_.v6 : sizeof address_.v4;
+}
+
+bool operator==(const InetAddress& a, const InetAddress& b) {
+  return a.length() == b.length() && std::memcmp(&a.address_, &b.address_, a.length()) == 0;
+}
+
+}  // namespace rung

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <netinet/in.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace rung {
+
+/// An IPv4 or IPv6 address with a port. A value: copy it freely.
+/// Addresses are numbers written out, never host names: looking up a name can block for seconds,
+/// and does not belong on a loop's thread. Thread: any. Source: ip(7), ipv6(7), inet_pton(3).
+class InetAddress {
+ public:
+  /// 0.0.0.0 with `port`: what a server binds to accept on every interface.
+  explicit InetAddress(std::uint16_t port = 0);
+
+  /// `ip` as "127.0.0.1", "::1" or, for link-local addresses, "fe80::1%eth0".
+  /// Errors: throws std::invalid_argument with the text if it is none of these. A server that took
+  /// a mistyped address for 0.0.0.0 would be open to the world.
+  InetAddress(std::string_view ip, std::uint16_t port);
+
+  /// "127.0.0.1:80" or "[::1]:80": what toIpPort() writes.
+  /// Errors: throws std::invalid_argument with the text.
+  [[nodiscard]] static InetAddress parse(std::string_view ipPort);
+
+  /// 127.0.0.1 or ::1.
+  [[nodiscard]] static InetAddress loopback(std::uint16_t port, sa_family_t family = AF_INET);
+
+  /// From what accept(2), getsockname(2) or getpeername(2) filled in.
+  explicit InetAddress(const sockaddr_storage& address);
+
+  [[nodiscard]] sa_family_t family() const { return address_.v4.sin_family; }
+  [[nodiscard]] bool isIpv6() const { return family() == AF_INET6; }
+  [[nodiscard]] std::uint16_t port() const;
+  /// "127.0.0.1", "::1" or "fe80::1%eth0".
+  [[nodiscard]] std::string toIp() const;
+  /// "127.0.0.1:80" or "[::1]:80".
+  [[nodiscard]] std::string toIpPort() const;
+
+  /// For system calls: bytes [0, length()) are in network order.
+  [[nodiscard]] const sockaddr* data() const { return &address_.any; }
+  [[nodiscard]] socklen_t length() const;
+
+  friend bool operator==(const InetAddress& a, const InetAddress& b);
+
+ private:
+  // Both begin with the family. 28 bytes, where sockaddr_storage takes 128.
+  union {
+    sockaddr any;
+    sockaddr_in v4;
+    sockaddr_in6 v6;
+  } address_;
+};
+
+}  // namespace rung

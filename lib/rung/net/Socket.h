@@ -1,0 +1,67 @@
+#pragma once
+
+#include <cstddef>
+
+#include "rung/base/UniqueFd.h"
+#include "rung/net/InetAddress.h"
+
+namespace rung {
+
+/// A TCP socket: owns the descriptor, and knows the system calls on it. Always non-blocking and
+/// close-on-exec. Nothing here loops or waits; that is for the classes above.
+/// Thread: one at a time.
+/// Source: socket(2), tcp(7), socket(7); muduo net/Socket.h.
+class Socket {
+ public:
+  /// What accept() gives: a socket with the address of its peer, or the reason why not.
+  struct Accepted;
+
+  Socket() = default;
+  explicit Socket(UniqueFd fd) : fd_(std::move(fd)) {}
+
+  /// Errors: throws std::system_error.
+  [[nodiscard]] static Socket create(sa_family_t family);
+
+  /// Errors: throw std::system_error that names the call and the address.
+  void bind(const InetAddress& address);
+  void listen(int backlog, const InetAddress& addressForErrors);
+
+  /// Takes one connection from the queue.
+  [[nodiscard]] Accepted accept();
+
+  /// Sends what is queued and then a FIN; the peer reads to the end of file. Reading goes on.
+  /// Errors: a peer that is gone already is not one.
+  void shutdownWrite();
+
+  /// Each sets one option. Errors: false, with errno.
+  bool setReuseAddress(bool on);
+  bool setReusePort(bool on);
+  /// Send small segments at once instead of waiting for the acknowledgement of the one before.
+  bool setTcpNoDelay(bool on);
+  /// Let the kernel probe a silent peer. Its default first probe is after two hours.
+  bool setKeepAlive(bool on);
+
+  /// Errors: the invalid address 0.0.0.0:0 if the socket is closed or not connected.
+  [[nodiscard]] InetAddress localAddress() const;
+  [[nodiscard]] InetAddress peerAddress() const;
+
+  /// SO_ERROR: the error that waits on this socket, which is cleared by asking; 0 if there is none.
+  [[nodiscard]] int takeError();
+
+  [[nodiscard]] int fd() const { return fd_.get(); }
+  [[nodiscard]] bool valid() const { return fd_.valid(); }
+  void close() { fd_.reset(); }
+
+ private:
+  bool setOption(int level, int option, bool on);
+
+  UniqueFd fd_;
+};
+
+struct Socket::Accepted {
+  Socket socket{};     // invalid if there is an error
+  InetAddress peer{};  // where it comes from
+  int error = 0;       // errno of accept4(2)
+};
+
+}  // namespace rung

@@ -1,0 +1,35 @@
+#include "rung/net/TcpServer.h"
+
+#include "rung/net/EventLoop.h"
+
+namespace rung {
+
+TcpServer::TcpServer(EventLoop* loop, const InetAddress& listenAddress, std::string name,
+                     Acceptor::Options options)
+    : loop_(loop),
+      name_(std::move(name)),
+      acceptor_(loop, listenAddress, options),
+      threadPool_(loop, name_) {
+  acceptor_.setNewConnectionCallback(
+      [this](Socket socket, const InetAddress& peer) { newConnection(std::move(socket), peer); });
+}
+
+TcpServer::~TcpServer() = default;
+
+void TcpServer::start() {
+  if (acceptor_.listening()) return;
+  threadPool_.start(threadInit_);
+  acceptor_.listen();
+}
+
+void TcpServer::newConnection(Socket socket, const InetAddress& peer) {
+  EventLoop* ioLoop = threadPool_.getNextLoop();
+  // The task owns the socket: if the loop ends before it runs, the connection is closed and not
+  // leaked. The callback is copied, because the server may be gone by then.
+  ioLoop->runInLoop(
+      [ioLoop, callback = newSocketCallback_, socket = std::move(socket), peer]() mutable {
+        if (callback) callback(ioLoop, std::move(socket), peer);
+      });
+}
+
+}  // namespace rung

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "rung/base/noncopyable.h"
+#include "rung/net/Acceptor.h"
+#include "rung/net/EventLoopThreadPool.h"
+
+namespace rung {
+
+class EventLoop;
+
+/// Accepts on one loop and hands each connection to one of several loops, in turn.
+/// This is the smallest server: what to do with a socket is left to the callback.
+/// Thread: the base loop's.
+/// Lifetime: the base loop outlives it. The destructor ends the I/O threads; see
+/// EventLoopThreadPool.
+class TcpServer : noncopyable {
+ public:
+  using ThreadInitCallback = EventLoopThreadPool::ThreadInitCallback;
+  /// Runs on `loop`'s thread, with `loop` the one that shall serve the socket.
+  using NewSocketCallback =
+      std::function<void(EventLoop* loop, Socket socket, const InetAddress& peer)>;
+
+  /// Errors: throws std::system_error with the call and the address.
+  TcpServer(EventLoop* loop, const InetAddress& listenAddress, std::string name,
+            Acceptor::Options options = {});
+  ~TcpServer();
+
+  /// How many loops serve connections, each on a thread of its own. With 0, the default, the base
+  /// loop accepts and serves. Before start().
+  void setThreadNum(int numThreads) { threadPool_.setThreadNum(numThreads); }
+  /// Before start().
+  void setThreadInitCallback(ThreadInitCallback callback) { threadInit_ = std::move(callback); }
+  /// Before start().
+  void setNewSocketCallback(NewSocketCallback callback) {
+    newSocketCallback_ = std::move(callback);
+  }
+
+  /// Starts the threads and listens. Twice does no harm.
+  /// Errors: throws std::system_error.
+  void start();
+
+  [[nodiscard]] const std::string& name() const { return name_; }
+  /// With the port that the kernel picked, if it was asked to.
+  [[nodiscard]] InetAddress listenAddress() const { return acceptor_.localAddress(); }
+
+ private:
+  void newConnection(Socket socket, const InetAddress& peer);
+
+  EventLoop* const loop_;
+  const std::string name_;
+  Acceptor acceptor_;
+  EventLoopThreadPool threadPool_;
+  ThreadInitCallback threadInit_;
+  NewSocketCallback newSocketCallback_;
+};
+
+}  // namespace rung

@@ -1,0 +1,90 @@
+#include "rung/net/Socket.h"
+
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <string>
+#include <system_error>
+
+#include "rung/base/Logging.h"
+
+namespace rung {
+
+namespace {
+
+[[noreturn]] void throwErrno(const char* call, const InetAddress& address) {
+  throw std::system_error(errno, std::generic_category(),
+                          std::string(call) + " " + address.toIpPort());
+}
+
+template <class Query>
+InetAddress askAddress(int fd, Query query) {
+  sockaddr_storage address{};
+  socklen_t length = sizeof address;
+  // sockaddr_storage exists to be passed as sockaddr*.
+  if (query(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) return InetAddress();
+  return InetAddress(address);
+}
+
+}  // namespace
+
+Socket Socket::create(sa_family_t family) {
+  return Socket(checkedFd(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP),
+                          "socket"));
+}
+
+void Socket::bind(const InetAddress& address) {
+  if (::bind(fd(), address.data(), address.length()) != 0) throwErrno("bind", address);
+}
+
+void Socket::listen(int backlog, const InetAddress& addressForErrors) {
+  if (::listen(fd(), backlog) != 0) throwErrno("listen on", addressForErrors);
+}
+
+Socket::Accepted Socket::accept() {
+  sockaddr_storage peer{};
+  socklen_t length = sizeof peer;
+  const int accepted =
+      ::accept4(fd(), reinterpret_cast<sockaddr*>(&peer), &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (accepted < 0) return {.error = errno};
+  return {.socket = Socket(UniqueFd(accepted)), .peer = InetAddress(peer)};
+}
+
+void Socket::shutdownWrite() {
+  if (::shutdown(fd(), SHUT_WR) != 0 && errno != ENOTCONN) LOG_SYSERR << "shutdown";
+}
+
+bool Socket::setReuseAddress(bool on) {
+  return setOption(SOL_SOCKET, SO_REUSEADDR, on);
+}
+bool Socket::setReusePort(bool on) {
+  return setOption(SOL_SOCKET, SO_REUSEPORT, on);
+}
+bool Socket::setTcpNoDelay(bool on) {
+  return setOption(IPPROTO_TCP, TCP_NODELAY, on);
+}
+bool Socket::setKeepAlive(bool on) {
+  return setOption(SOL_SOCKET, SO_KEEPALIVE, on);
+}
+
+bool Socket::setOption(int level, int option, bool on) {
+  const int value = on ? 1 : 0;
+  return ::setsockopt(fd(), level, option, &value, sizeof value) == 0;
+}
+
+InetAddress Socket::localAddress() const {
+  return askAddress(fd(), ::getsockname);
+}
+InetAddress Socket::peerAddress() const {
+  return askAddress(fd(), ::getpeername);
+}
+
+int Socket::takeError() {
+  int error = 0;
+  socklen_t length = sizeof error;
+  if (::getsockopt(fd(), SOL_SOCKET, SO_ERROR, &error, &length) != 0) return errno;
+  return error;
+}
+
+}  // namespace rung

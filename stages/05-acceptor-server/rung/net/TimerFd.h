@@ -1,0 +1,44 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+
+#include "rung/base/UniqueFd.h"
+#include "rung/base/noncopyable.h"
+#include "rung/net/Channel.h"
+
+namespace rung {
+
+class EventLoop;
+
+/// One alarm of one loop, as a descriptor: it becomes readable when the time has come.
+/// For what needs a single deadline of its own (an Acceptor that pauses, a server that stops).
+/// Thread: loop.
+/// Lifetime: a member of its owner. The callback may arm it again, but not destroy it.
+/// Units: steady_clock; setting the wall clock changes nothing.
+/// Source: timerfd_create(2).
+class TimerFd : noncopyable {
+ public:
+  using Clock = std::chrono::steady_clock;
+  using Callback = std::function<void()>;
+
+  /// Errors: throws std::system_error if the kernel gives no descriptor.
+  TimerFd(EventLoop* loop, Callback callback);
+  ~TimerFd();
+
+  /// Calls back once, at `deadline`, or in the loop's next round if that has passed. An earlier
+  /// arm() is forgotten.
+  void arm(Clock::time_point deadline);
+  void arm(Clock::duration delay) { arm(Clock::now() + delay); }
+  void disarm();
+
+ private:
+  void handleRead();
+  void set(Clock::duration sinceBoot);
+
+  const UniqueFd fd_;
+  Channel channel_;
+  const Callback callback_;
+};
+
+}  // namespace rung

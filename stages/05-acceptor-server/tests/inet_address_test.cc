@@ -1,0 +1,106 @@
+#include <doctest/doctest.h>
+
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+#include "rung/net/InetAddress.h"
+
+using rung::InetAddress;
+
+namespace {
+
+std::string refusal(const char* text) {
+  try {
+    (void)InetAddress::parse(text);
+  } catch (const std::invalid_argument& e) {
+    return e.what();
+  }
+  return "accepted";
+}
+
+TEST_CASE("InetAddress: the default is every interface, any port") {
+  const InetAddress any;
+  CHECK(any.toIpPort() == "0.0.0.0:0");
+  CHECK(any.family() == AF_INET);
+  CHECK(InetAddress(8080).toIpPort() == "0.0.0.0:8080");
+}
+
+TEST_CASE("InetAddress: IPv4 and IPv6 from text and back") {
+  CHECK(InetAddress("127.0.0.1", 80).toIpPort() == "127.0.0.1:80");
+  CHECK(InetAddress("::1", 80).toIpPort() == "[::1]:80");
+  CHECK(InetAddress("2001:db8:0:0:0:0:0:1", 443).toIp() == "2001:db8::1");
+  CHECK(InetAddress("::1", 65535).port() == 65535);
+  CHECK(InetAddress("::", 1).isIpv6());
+  CHECK_FALSE(InetAddress("10.1.2.3", 1).isIpv6());
+}
+
+TEST_CASE("InetAddress: loopback of both families") {
+  CHECK(InetAddress::loopback(7).toIpPort() == "127.0.0.1:7");
+  CHECK(InetAddress::loopback(7, AF_INET6).toIpPort() == "[::1]:7");
+}
+
+TEST_CASE("InetAddress: parse reads what toIpPort writes") {
+  for (const char* text : {"127.0.0.1:80", "0.0.0.0:0", "[::1]:65535", "[2001:db8::1]:1"}) {
+    CHECK(InetAddress::parse(text).toIpPort() == text);
+  }
+}
+
+// muduo logs a malformed address and goes on: the server then listens on 0.0.0.0, open to everyone.
+TEST_CASE("InetAddress: bad text is refused, with the text in the message") {
+  for (const char* text :
+       {"", "localhost", "300.1.2.3", "1.2.3", "1.2.3.4 ", " 1.2.3.4", "1.2.3.4:5", ":::", "::1%",
+        "::1%no-such-interface", "127.0.0.1%lo", "01.2.3.4"}) {
+    CAPTURE(text);
+    CHECK_THROWS_AS(InetAddress(text, 80), std::invalid_argument);
+  }
+  CHECK_THROWS_WITH(InetAddress("300.1.2.3", 80), "not an IPv4 or IPv6 address: '300.1.2.3'");
+  CHECK_THROWS_AS(InetAddress(std::string_view("1.2.3.4\0x", 9), 80), std::invalid_argument);
+}
+
+TEST_CASE("InetAddress: parse refuses bad ports and missing brackets, naming the whole text") {
+  CHECK(refusal("1.2.3.4") == "no port in address: '1.2.3.4'");
+  for (const char* text : {"1.2.3.4:", "1.2.3.4:x", "1.2.3.4:65536", "1.2.3.4:-1", "1.2.3.4:+1",
+                           "1.2.3.4: 1", "1.2.3.4:1 ", "1.2.3.4:99999999999999999999"}) {
+    CHECK(refusal(text) == "not a port number in address: '" + std::string(text) + "'");
+  }
+  for (const char* text : {"::1:80", "[127.0.0.1]:80", "[::1:80", "::1]:80"}) {
+    CHECK(refusal(text) == "not IPV4:PORT or [IPV6]:PORT: '" + std::string(text) + "'");
+  }
+}
+
+TEST_CASE("InetAddress: a scope is an interface, by name or by number") {
+  CHECK(InetAddress("fe80::1%lo", 80).toIp() == "fe80::1%lo");
+  CHECK(InetAddress("fe80::1%1", 80).toIp() == "fe80::1%lo");
+  CHECK(InetAddress("fe80::1%999999", 80).toIp() == "fe80::1%999999");
+}
+
+TEST_CASE("InetAddress: what the kernel is given is in network order, and comes back the same") {
+  const InetAddress v4("1.2.3.4", 0x1234);
+  const unsigned char bytes[] = {0x12, 0x34, 1, 2, 3, 4};
+  CHECK(std::memcmp(reinterpret_cast<const char*>(v4.data()) + 2, bytes, sizeof bytes) == 0);
+  CHECK(v4.length() == sizeof(sockaddr_in));
+  const InetAddress v6("::1", 80);
+  CHECK(v6.length() == sizeof(sockaddr_in6));
+  for (const InetAddress& address : {v4, v6}) {
+    sockaddr_storage storage{};
+    std::memcpy(&storage, address.data(), address.length());
+    CHECK(InetAddress(storage) == address);
+  }
+}
+
+TEST_CASE("InetAddress: equal when family, address and port are") {
+  CHECK(InetAddress("1.2.3.4", 80) == InetAddress("1.2.3.4", 80));
+  CHECK(InetAddress("1.2.3.4", 80) != InetAddress("1.2.3.4", 81));
+  CHECK(InetAddress("1.2.3.4", 80) != InetAddress("1.2.3.5", 80));
+  CHECK(InetAddress("0.0.0.0", 80) != InetAddress("::", 80));
+}
+
+TEST_CASE("InetAddress: a small value") {
+  static_assert(std::is_trivially_copyable_v<InetAddress>);
+  CHECK(sizeof(InetAddress) == 28);
+}
+
+}  // namespace
