@@ -54,6 +54,13 @@ void Acceptor::listen() {
   listening_ = true;
 }
 
+void Acceptor::close() {
+  listening_ = false;
+  retryTimer_.disarm();
+  acceptChannel_.remove();
+  acceptSocket_.close();
+}
+
 // One connection for each event. Level-triggered, the rest is reported again; in between, the
 // connections that exist get their turn.
 void Acceptor::handleRead() {

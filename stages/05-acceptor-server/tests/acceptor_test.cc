@@ -210,6 +210,22 @@ TEST_CASE("Acceptor: when the reserve is lost as well it pauses, and recovers by
   CHECK_MESSAGE(child.exitedWith(7), child.status << " " << child.output);
 }
 
+TEST_CASE("Acceptor: closed, it frees the port at once, also from its own callback") {
+  Fixture f;
+  f.acceptor.setNewConnectionCallback([&](Socket, const InetAddress&) {
+    f.acceptor.close();
+    f.loop.quit();
+  });
+  f.acceptor.listen();
+  Client first(f.acceptor.localAddress());
+  f.loop.loop();
+  CHECK_FALSE(f.acceptor.listening());
+  CHECK_FALSE(Client(f.acceptor.localAddress()).connected());
+  Acceptor successor(&f.loop, f.acceptor.localAddress());
+  successor.listen();
+  f.acceptor.close();  // twice does no harm
+}
+
 TEST_CASE("Acceptor: listening from another thread aborts") {
   const auto child = runInChild([] {
     Fixture f;

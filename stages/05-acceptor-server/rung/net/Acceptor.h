@@ -53,6 +53,9 @@ class Acceptor : noncopyable {
   /// Errors: throws std::system_error with the call and the address.
   void listen();
   [[nodiscard]] bool listening() const { return listening_; }
+  /// Frees the port, for good. Connections that wait in the queue are reset. May be called from the
+  /// callback.
+  void close();
 
   /// With the port that the kernel picked, if it was asked to.
   [[nodiscard]] InetAddress localAddress() const { return localAddress_; }

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+
+#include "rung/base/Task.h"
+#include "rung/base/noncopyable.h"
+#include "rung/net/Callbacks.h"
+
+namespace rung {
+
+/// The connections of one server on one loop.
+/// Each loop keeps its own, so that a connection lives and dies without a lock and without a visit
+/// to another thread.
+/// Thread: its loop's, where nothing else is said.
+/// Lifetime: shared by the server and by the tasks that it sends here.
+class ConnectionSet : noncopyable, public std::enable_shared_from_this<ConnectionSet> {
+ public:
+  /// `profile` is what all connections here get, less the closeCallback, which is this set's.
+  /// `live` counts the connections of all sets of the server; any thread may read it.
+  [[nodiscard]] static std::shared_ptr<ConnectionSet> create(
+      ConnectionProfile profile, std::shared_ptr<std::atomic<std::size_t>> live);
+
+  /// Thread: any.
+  [[nodiscard]] const std::shared_ptr<const ConnectionProfile>& profile() const { return profile_; }
+  [[nodiscard]] Mailbox& mailbox() const { return *profile_->mailbox; }
+
+  /// Keeps the connection until it is down, and brings it up.
+  void add(const TcpConnectionPtr& connection);
+
+  /// Asks every connection to end when its output is sent. `whenEmpty` runs when the last is gone.
+  void drain(Task whenEmpty);
+  /// Ends every connection in the next round. Returns how many.
+  std::size_t cut();
+  /// Ends every connection now.
+  void destroy();
+
+ private:
+  explicit ConnectionSet(std::shared_ptr<std::atomic<std::size_t>> live) : live_(std::move(live)) {}
+
+  void remove(const TcpConnectionPtr& connection);
+  void tellWhenEmpty();
+
+  std::shared_ptr<const ConnectionProfile> profile_;
+  const std::shared_ptr<std::atomic<std::size_t>> live_;
+  std::unordered_map<std::uint64_t, TcpConnectionPtr> connections_;
+  Task whenEmpty_;
+};
+
+}  // namespace rung

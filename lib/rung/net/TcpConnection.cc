@@ -1,0 +1,391 @@
+#include "rung/net/TcpConnection.h"
+
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <memory>
+#include <span>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+
+#include "rung/base/Logging.h"
+#include "rung/net/EventLoop.h"
+#include "rung/net/Mailbox.h"
+
+namespace rung {
+
+namespace {
+
+constexpr std::size_t kReadBlockBytes = 65536;
+
+/// Where a loop's connections read into, one after the other: see Buffer::readFd(). One block for
+/// each thread that runs a loop, made when it is first needed.
+std::span<char> readBlock() {
+  thread_local const auto block = std::make_unique_for_overwrite<char[]>(kReadBlockBytes);
+  return {block.get(), kReadBlockBytes};
+}
+
+/// The kernel refuses to watch a socket, for want of memory or of watches (epoll(7)). Each connection
+/// that this ends would be a line in the log, so only the first one is.
+void reportRefusal(const std::system_error& e) {
+  static std::atomic<bool> reported{false};
+  if (!reported.exchange(true)) LOG_ERROR << "connections are closed unserved: " << e.what();
+}
+
+bool wouldBlock(int error) {
+  return error == EAGAIN || error == EINTR;
+}
+
+}  // namespace
+
+TcpConnection::TcpConnection(std::shared_ptr<const ConnectionProfile> profile, std::uint64_t id,
+                             Socket socket, const InetAddress& peer)
+    : sharedProfile_(std::move(profile)),
+      id_(id),
+      socket_(std::move(socket)),
+      peer_(peer),
+      channel_(sharedProfile_->loop, socket_.fd()) {
+  channel_.setReadCallback([this](Timestamp receiveTime) { handleRead(receiveTime); });
+  channel_.setWriteCallback([this] { handleWrite(); });
+  channel_.setCloseCallback([this] { handleHangUp(); });
+  channel_.setErrorCallback([this] { handleError(); });
+}
+
+// May run on any thread, wherever the last reference goes: it touches nothing but its members.
+TcpConnection::~TcpConnection() = default;
+
+std::string TcpConnection::name() const {
+  return sharedProfile_->serverName + "-" + peer_.toIpPort() + "#" + std::to_string(id_);
+}
+
+bool TcpConnection::connected() const {
+  const State state = state_.load();
+  return state == State::connected || state == State::disconnecting;
+}
+
+bool TcpConnection::inLoopThread() const {
+  return sharedProfile_->mailbox->isInLoopThread();
+}
+
+template <class Work>
+void TcpConnection::post(Work work) {
+  (void)sharedProfile_->mailbox->post(
+      [self = shared_from_this(), work = std::move(work)]() mutable { work(*self); });
+}
+
+// ---- up and down
+// ---------------------------------------------------------------------------------
+
+void TcpConnection::connectEstablished() {
+  loop()->assertInLoopThread();
+  const TcpConnectionPtr self = shared_from_this();
+  // From here on the Channel keeps this object alive while it calls it.
+  channel_.tie(self);
+  try {
+    channel_.enableReading();
+  } catch (const std::system_error& e) {
+    reportRefusal(e);
+    error_ = e.code().value();
+    connectDestroyed();  // never was up, so no callback says that it is down
+    if (profile().closeCallback) profile().closeCallback(self);
+    return;
+  }
+  state_.store(State::connected);
+  if (profile().connectionCallback) profile().connectionCallback(self);
+}
+
+void TcpConnection::connectDestroyed() {
+  const TcpConnectionPtr self = shared_from_this();
+  const State before = state_.exchange(State::disconnected);
+  channel_.remove();
+  const bool wasUp = before == State::connected || before == State::disconnecting;
+  // Without its loop there is no thread for callbacks, and what they refer to may be gone as well.
+  const bool tell = wasUp && channel_.ownerLoop() != nullptr;
+  if (tell && profile().connectionCallback) profile().connectionCallback(self);
+  // Closed now, and not when the last TcpConnectionPtr goes: the peer must not wait for that.
+  socket_.close();
+  output_.clear();
+}
+
+/// Every end that is not the owner's own wish comes through here: end it, and tell the owner.
+void TcpConnection::handleClose() {
+  if (!connected()) return;
+  const TcpConnectionPtr self = shared_from_this();
+  connectDestroyed();
+  if (profile().closeCallback) profile().closeCallback(self);
+}
+
+void TcpConnection::closeSoon() {
+  // Later, because the user may be in the middle of a callback that goes on to use the connection.
+  post([](TcpConnection& self) { self.handleClose(); });
+}
+
+void TcpConnection::forceClose() {
+  if (connected()) closeSoon();
+}
+
+// ---- reading
+// -------------------------------------------------------------------------------------
+
+void TcpConnection::handleRead(Timestamp receiveTime) {
+  const IoResult result = input_.readFd(channel_.fd(), readBlock());
+  if (result.error != 0) {
+    // EAGAIN without an end of the wait: an urgent byte, or a spurious wake-up. Not worth a line.
+    if (wouldBlock(result.error)) return;
+    error_ = result.error;
+    handleClose();
+    return;
+  }
+  if (result.bytes == 0) {
+    input_.settle();
+    handleEndOfStream();
+    return;
+  }
+  if (profile().messageCallback) {
+    profile().messageCallback(shared_from_this(), input_, receiveTime);
+  } else {
+    input_.retrieveAll();
+  }
+  input_.settle();
+  if (input_.readableBytes() > profile().limits.maxInput && connected()) {
+    LOG_DEBUG << name() << " left " << input_.readableBytes() << " bytes unread, closing";
+    error_ = EMSGSIZE;
+    handleClose();
+  }
+}
+
+/// The peer has sent its FIN. It may still read, and then it gets all that was sent before.
+void TcpConnection::handleEndOfStream() {
+  endOfStream_ = true;
+  updateReading();
+  if (profile().halfCloseCallback && state_.load() == State::connected) {
+    profile().halfCloseCallback(shared_from_this());
+    return;
+  }
+  State expected = State::connected;
+  state_.compare_exchange_strong(expected, State::disconnecting);
+  if (output_.empty()) handleClose();
+}
+
+/// HUP with no read wanted: both directions are down.
+void TcpConnection::handleHangUp() {
+  const int error = socket_.takeError();
+  if (error == 0 && !readWanted_ && !endOfStream_) {
+    // Both sides have sent their FIN, but reading is paused: there may be bytes in the kernel that
+    // are wanted later. A hang-up is reported for as long as anything is watched, so stop watching;
+    // startRead() will find the bytes, and behind them the end.
+    channel_.disableAll();
+    return;
+  }
+  if (error_ == 0) error_ = error;
+  handleClose();
+}
+
+/// An error that no read tells of, because none is wanted at the moment.
+void TcpConnection::handleError() {
+  if (const int error = socket_.takeError(); error_ == 0) error_ = error;
+  handleClose();
+}
+
+void TcpConnection::stopRead() {
+  if (!inLoopThread()) return post([](TcpConnection& self) { self.stopRead(); });
+  readWanted_ = false;
+  updateReading();
+}
+
+void TcpConnection::startRead() {
+  if (!inLoopThread()) return post([](TcpConnection& self) { self.startRead(); });
+  readWanted_ = true;
+  updateReading();
+}
+
+void TcpConnection::updateReading() {
+  if (!connected()) return;
+  const bool heldBack = aboveHighWater_ && profile().limits.pauseReading;
+  const bool read = readWanted_ && !heldBack && !endOfStream_;
+  watch(read ? &Channel::enableReading : &Channel::disableReading);
+}
+
+bool TcpConnection::watch(void (Channel::*change)()) {
+  try {
+    (channel_.*change)();
+    return true;
+  } catch (const std::system_error& e) {
+    reportRefusal(e);
+    error_ = e.code().value();
+    closeSoon();
+    return false;
+  }
+}
+
+// ---- sending
+// -------------------------------------------------------------------------------------
+
+bool TcpConnection::send(std::string_view bytes) {
+  if (inLoopThread()) return sendHere(bytes);
+  return send(std::string(bytes));
+}
+
+bool TcpConnection::send(std::string&& bytes) {
+  if (inLoopThread()) return sendHere(std::move(bytes));
+  if (state_.load() != State::connected) return false;
+  return sharedProfile_->mailbox->post(
+      [self = shared_from_this(), bytes = std::move(bytes)]() mutable {
+        self->sendInLoop(std::move(bytes));
+      });
+}
+
+bool TcpConnection::send(Buffer& buffer) {
+  if (!inLoopThread()) return send(buffer.retrieveAllAsString());
+  const bool sent = sendHere(buffer.view());
+  buffer.retrieveAll();
+  return sent;
+}
+
+template <class Bytes>
+bool TcpConnection::sendHere(Bytes&& bytes) {
+  // A loop that is gone has cut the Channel loose.
+  if (state_.load() != State::connected || channel_.ownerLoop() == nullptr) return false;
+  sendInLoop(std::forward<Bytes>(bytes));
+  return true;
+}
+
+// Also for what another thread sent before it, or this one, called shutdown().
+template <class Bytes>
+void TcpConnection::sendInLoop(Bytes&& bytes) {
+  if (!connected() || writeClosed_ || bytes.empty()) return;
+  std::size_t written = 0;
+  if (output_.empty()) {
+    const ssize_t n = ::send(channel_.fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (n < 0 && !wouldBlock(errno)) return writeFailed(errno);
+    written = n < 0 ? 0 : static_cast<std::size_t>(n);
+  }
+  if (written == bytes.size()) {
+    if (profile().writeCompleteCallback) {
+      // Later: a callback that sends again, and completes again, must not nest without end.
+      post([](TcpConnection& self) {
+        self.profile().writeCompleteCallback(self.shared_from_this());
+      });
+    }
+    return;
+  }
+  if constexpr (std::is_same_v<std::remove_cvref_t<Bytes>, std::string>) {
+    output_.append(std::move(bytes), written);
+  } else {
+    output_.append(bytes.substr(written));
+  }
+  outputGrew();
+}
+
+void TcpConnection::outputGrew() {
+  if (!watch(&Channel::enableWriting)) return;
+  const ConnectionLimits& limits = profile().limits;
+  if (aboveHighWater_ || output_.bytes() < limits.highWaterMark) return;
+  aboveHighWater_ = true;
+  updateReading();
+  if (profile().highWaterMarkCallback) {
+    post([](TcpConnection& self) {
+      if (self.connected()) {
+        self.profile().highWaterMarkCallback(self.shared_from_this(), self.output_.bytes());
+      }
+    });
+  }
+}
+
+void TcpConnection::handleWrite() {
+  const IoResult result = output_.writeTo(channel_.fd());
+  if (result.error != 0) {
+    if (!wouldBlock(result.error)) writeFailed(result.error);
+    return;
+  }
+  if (aboveHighWater_ && output_.bytes() <= profile().limits.lowWaterMark) {
+    aboveHighWater_ = false;
+    updateReading();
+    if (profile().lowWaterMarkCallback) {
+      profile().lowWaterMarkCallback(shared_from_this(), output_.bytes());
+    }
+  }
+  if (output_.empty() && connected()) outputDrained();
+}
+
+void TcpConnection::outputDrained() {
+  if (!watch(&Channel::disableWriting)) return;
+  if (profile().writeCompleteCallback) {
+    profile().writeCompleteCallback(shared_from_this());
+    if (!output_.empty() || !connected()) return;  // it sent more, or ended the connection
+  }
+  if (state_.load() == State::disconnecting) shutdownInLoop();
+}
+
+/// The peer reads no more (EPIPE, ECONNRESET). What it has sent before may still be in the kernel,
+/// so reading goes on to the end; where nothing is read, this is the end.
+void TcpConnection::writeFailed(int error) {
+  error_ = error;
+  writeClosed_ = true;
+  State expected = State::connected;
+  state_.compare_exchange_strong(expected, State::disconnecting);
+  output_.clear();
+  aboveHighWater_ = false;
+  watch(&Channel::disableWriting);
+  updateReading();
+  if (!channel_.isReading()) closeSoon();
+}
+
+void TcpConnection::shutdown() {
+  State expected = State::connected;
+  if (!state_.compare_exchange_strong(expected, State::disconnecting)) return;
+  if (inLoopThread()) {
+    if (channel_.ownerLoop() != nullptr) shutdownInLoop();
+  } else {
+    post([](TcpConnection& self) { self.shutdownInLoop(); });
+  }
+}
+
+void TcpConnection::shutdownInLoop() {
+  if (!connected() || !output_.empty()) return;  // outputDrained() comes back here
+  if (endOfStream_) {
+    closeSoon();  // both directions are done
+  } else if (!writeClosed_) {
+    writeClosed_ = true;
+    socket_.shutdownWrite();
+  }
+}
+
+// ---- settings
+// ------------------------------------------------------------------------------------
+
+template <class Change>
+void TcpConnection::changeProfile(Change change) {
+  if (!inLoopThread()) LOG_FATAL << "callbacks of " << name() << " set on a thread not its own";
+  auto changed = std::make_unique<ConnectionProfile>(profile());
+  change(*changed);
+  auto old = std::exchange(ownProfile_, std::move(changed));
+  // It may hold the callback that is running: it goes when that has returned.
+  if (old != nullptr) (void)sharedProfile_->mailbox->post([kept = std::move(old)] {});
+}
+
+void TcpConnection::setConnectionCallback(ConnectionCallback callback) {
+  changeProfile([&](ConnectionProfile& p) { p.connectionCallback = std::move(callback); });
+}
+void TcpConnection::setMessageCallback(MessageCallback callback) {
+  changeProfile([&](ConnectionProfile& p) { p.messageCallback = std::move(callback); });
+}
+void TcpConnection::setWriteCompleteCallback(WriteCompleteCallback callback) {
+  changeProfile([&](ConnectionProfile& p) { p.writeCompleteCallback = std::move(callback); });
+}
+void TcpConnection::setHighWaterMarkCallback(WaterMarkCallback callback) {
+  changeProfile([&](ConnectionProfile& p) { p.highWaterMarkCallback = std::move(callback); });
+}
+void TcpConnection::setLowWaterMarkCallback(WaterMarkCallback callback) {
+  changeProfile([&](ConnectionProfile& p) { p.lowWaterMarkCallback = std::move(callback); });
+}
+void TcpConnection::setHalfCloseCallback(HalfCloseCallback callback) {
+  changeProfile([&](ConnectionProfile& p) { p.halfCloseCallback = std::move(callback); });
+}
+void TcpConnection::setLimits(ConnectionLimits limits) {
+  changeProfile([&](ConnectionProfile& p) { p.limits = limits; });
+  updateReading();
+}
+
+}  // namespace rung

@@ -1,0 +1,427 @@
+// Sending, receiving, water marks and callbacks. How connections end: connection_end_test.cc.
+
+#include <doctest/doctest.h>
+#include <sys/socket.h>
+
+#include <atomic>
+#include <functional>
+#include <future>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "rung/base/Mutex.h"
+#include "rung/net/TcpConnection.h"
+
+#include "tests/support/ChildProcess.h"
+#include "tests/support/Client.h"
+#include "tests/support/ServerThread.h"
+
+using namespace std::chrono_literals;
+using rung::Buffer;
+using rung::ConnectionLimits;
+using rung::Mutex;
+using rung::MutexLock;
+using rung::TcpConnectionPtr;
+using rung::TcpServer;
+using rung::Timestamp;
+using rung::testing::Client;
+using rung::testing::echo;
+using rung::testing::eventually;
+using rung::testing::pattern;
+using rung::testing::runInChild;
+using rung::testing::ServerThread;
+
+namespace {
+
+/// A server that hands its first connection to the test.
+struct OneConnection {
+  explicit OneConnection(const std::function<void(TcpServer&)>& setUp = {})
+      : server([&](TcpServer& s) {
+          s.setConnectionCallback([this](const TcpConnectionPtr& c) {
+            if (c->connected()) up.set_value(c);
+          });
+          if (setUp) setUp(s);
+        }),
+        client(server.address()),
+        connection(up.get_future().get()) {}
+
+  void inLoop(const std::function<void()>& work) { server.inLoop(work); }
+
+  std::promise<TcpConnectionPtr> up;
+  ServerThread server;
+  Client client;
+  TcpConnectionPtr connection;
+};
+
+TEST_CASE("TcpConnection: knows its id, name and addresses") {
+  OneConnection f;
+  CHECK(f.connection->connected());
+  CHECK(f.connection->id() == 1);
+  CHECK(f.connection->name() == "test-" + f.connection->peerAddress().toIpPort() + "#1");
+  f.inLoop([&] { CHECK(f.connection->localAddress() == f.server.address()); });
+  CHECK(f.connection->peerAddress().toIp() == "127.0.0.1");
+  CHECK(f.connection->loop() == f.server.loop());
+}
+
+TEST_CASE("TcpConnection: echoes, byte for byte") {
+  const ServerThread server([](TcpServer& s) { s.setMessageCallback(echo); });
+  Client client(server.address());
+  for (const std::size_t size : {1U, 2U, 100U, 4096U, 65536U, 65537U, 1000000U}) {
+    CAPTURE(size);
+    const std::string sent = pattern(size);
+    std::thread writer([&] { client.send(sent); });
+    CHECK(client.receive(size) == sent);
+    writer.join();
+  }
+}
+
+TEST_CASE("TcpConnection: one-byte writes arrive in order") {
+  const ServerThread server([](TcpServer& s) { s.setMessageCallback(echo); });
+  Client client(server.address());
+  const std::string sent = pattern(2000);
+  for (const char byte : sent)
+    REQUIRE(client.send(std::string_view(&byte, 1)));
+  CHECK(client.receive(sent.size()) == sent);
+}
+
+TEST_CASE(
+    "TcpConnection: what a message callback leaves is there the next time, with more behind it") {
+  std::atomic<int> calls{0};
+  const ServerThread server([&](TcpServer& s) {
+    // Messages of ten bytes, however they arrive.
+    s.setMessageCallback([&](const TcpConnectionPtr& connection, Buffer& buffer, Timestamp) {
+      ++calls;
+      while (buffer.readableBytes() >= 10) {
+        connection->send(buffer.retrieveAsString(10) + "\n");
+      }
+    });
+  });
+  Client client(server.address());
+  client.send("0123456");
+  CHECK(eventually([&] { return calls == 1; }));
+  client.send("789abcdefghijXYZ");
+  CHECK(client.receive(22) == "0123456789\nabcdefghij\n");
+  client.send("0000000");
+  CHECK(client.receive(11) == "XYZ0000000\n");
+}
+
+TEST_CASE("TcpConnection: without a message callback what arrives is thrown away") {
+  OneConnection f;
+  f.client.send(pattern(100'000));
+  f.client.shutdownWrite();
+  CHECK(f.client.receiveAll().empty());
+  f.inLoop([&] { CHECK(f.connection->inputBuffer().empty()); });
+}
+
+TEST_CASE("TcpConnection: an idle connection owns no input memory, also after large messages") {
+  OneConnection f([](TcpServer& s) {
+    s.setMessageCallback([](const TcpConnectionPtr& connection, Buffer& buffer, Timestamp) {
+      if (buffer.readableBytes() < 500'000) return;  // wait until it is whole
+      connection->send(buffer);
+    });
+  });
+  const std::string sent = pattern(500'000);
+  f.client.send(sent);
+  CHECK(f.client.receive(sent.size()) == sent);
+  f.inLoop([&] {
+    CHECK(f.connection->inputBuffer().ownedBytes() == 0);
+    CHECK(f.connection->outputBytes() == 0);
+  });
+}
+
+TEST_CASE("TcpConnection: sends of every size from the loop's thread, in order") {
+  OneConnection f;
+  const std::vector<std::size_t> sizes = {0, 1, 100, 16384, 16385, 0, 70'000, 5, 3'000'000, 1};
+  std::string expected;
+  for (const std::size_t size : sizes)
+    expected += pattern(size);
+  f.inLoop([&] {
+    for (std::size_t i = 0; i < sizes.size(); ++i) {
+      std::string bytes = pattern(sizes[i]);
+      switch (i % 3) {
+        case 0:
+          CHECK(f.connection->send(std::string_view(bytes)));
+          break;
+        case 1:
+          CHECK(f.connection->send(std::move(bytes)));
+          break;
+        default: {
+          Buffer buffer;
+          buffer.append(bytes);
+          CHECK(f.connection->send(buffer));
+          CHECK(buffer.empty());
+        }
+      }
+    }
+    f.connection->shutdown();
+  });
+  CHECK(f.client.receiveAll() == expected);
+}
+
+TEST_CASE("TcpConnection: 100 MiB in one send, moved in, from the loop and from another thread") {
+  const std::string sent = pattern(100 << 20);
+  for (const bool fromLoop : {true, false}) {
+    CAPTURE(fromLoop);
+    OneConnection f;
+    std::string copy = sent;
+    if (fromLoop) {
+      f.inLoop([&] { CHECK(f.connection->send(std::move(copy))); });
+    } else {
+      CHECK(f.connection->send(std::move(copy)));
+    }
+    f.connection->shutdown();
+    const bool same = f.client.receiveAll() == sent;  // without printing it
+    CHECK(same);
+    CHECK(f.client.lastError() == 0);
+  }
+}
+
+// muduo hands the raw `this` to the loop here; rewrites hand over a dangling c_str().
+TEST_CASE("TcpConnection: several threads send at once, each thread's bytes in order") {
+  OneConnection f;
+  constexpr int kThreads = 4;
+  constexpr int kLines = 2000;
+  std::vector<std::thread> senders;
+  for (int t = 0; t < kThreads; ++t) {
+    senders.emplace_back([&f, t] {
+      for (int i = 0; i < kLines; ++i) {
+        const std::string line = std::to_string(t) + " " + std::to_string(i) + "\n";
+        CHECK(f.connection->send(std::string_view(line)));
+      }
+    });
+  }
+  for (std::thread& sender : senders)
+    sender.join();
+  f.connection->shutdown();
+  std::istringstream lines(f.client.receiveAll());
+  std::vector<int> next(kThreads, 0);
+  std::size_t t = 0;
+  for (int i = 0; lines >> t >> i;) {
+    REQUIRE(t < kThreads);
+    CHECK(next[t]++ == i);
+  }
+  CHECK(next == std::vector<int>(kThreads, kLines));
+}
+
+TEST_CASE("TcpConnection: writeComplete comes once the kernel has it all, also after a long wait") {
+  std::atomic<int> completions{0};
+  OneConnection f([&](TcpServer& s) {
+    s.setWriteCompleteCallback([&](const TcpConnectionPtr& connection) {
+      CHECK(connection->outputBytes() == 0);
+      ++completions;
+    });
+  });
+  f.connection->send("small");
+  CHECK(f.client.receive(5) == "small");
+  CHECK(eventually([&] { return completions == 1; }));
+  f.connection->send(std::string(20 << 20, 'x'));
+  f.inLoop([] {});
+  CHECK(completions == 1);  // the client does not read, so it cannot all be gone
+  CHECK(f.client.receive(20 << 20).size() == 20 << 20);
+  CHECK(eventually([&] { return completions == 2; }));
+}
+
+TEST_CASE("TcpConnection: a writeComplete that sends the next piece streams without nesting") {
+  constexpr int kPieces = 20'000;
+  int left = kPieces;
+  OneConnection f([&](TcpServer& s) {
+    s.setWriteCompleteCallback([&](const TcpConnectionPtr& connection) {
+      --left > 0 ? static_cast<void>(connection->send("0123456789")) : connection->shutdown();
+    });
+  });
+  f.connection->send("0123456789");
+  CHECK(f.client.receiveAll().size() == kPieces * 10);
+}
+
+TEST_CASE("TcpConnection: high- and low-water callbacks alternate, each with the bytes that wait") {
+  Mutex mutex;
+  std::string order;
+  std::size_t atHigh = 0;
+  std::size_t atLow = 99;
+  OneConnection f([&](TcpServer& s) {
+    s.setLimits({.highWaterMark = 1'000'000, .lowWaterMark = 100'000});
+    s.setHighWaterMarkCallback([&](const TcpConnectionPtr&, std::size_t bytes) {
+      const MutexLock lock(mutex);
+      order += 'H';
+      atHigh = bytes;
+    });
+    s.setLowWaterMarkCallback([&](const TcpConnectionPtr&, std::size_t bytes) {
+      const MutexLock lock(mutex);
+      order += 'L';
+      atLow = bytes;
+    });
+  });
+  for (int round = 0; round < 2; ++round) {
+    for (int i = 0; i < 20; ++i)
+      f.connection->send(std::string(1 << 20, 'x'));
+    f.inLoop([] {});
+    f.inLoop([] {});
+    CHECK(f.client.receive(20 << 20).size() == 20 << 20);
+    CHECK(eventually([&] {
+      const MutexLock lock(mutex);
+      return order.size() == 2 * static_cast<std::size_t>(round + 1);
+    }));
+  }
+  const MutexLock lock(mutex);
+  CHECK(order == "HLHL");
+  CHECK(atHigh >= 1'000'000);
+  CHECK(atLow <= 100'000);
+}
+
+// Without it, a peer that sends requests and reads no replies fills the server's memory.
+TEST_CASE("TcpConnection: a peer that does not read its echo is not read from, and resumes") {
+  OneConnection f([&](TcpServer& s) {
+    s.setLimits({.highWaterMark = 1 << 20, .lowWaterMark = 1 << 18});
+    s.setMessageCallback(echo);
+  });
+  const std::string sent = pattern(64 << 20);
+  std::atomic<bool> writerDone{false};
+  std::thread writer([&] {
+    CHECK(f.client.send(sent));
+    f.client.shutdownWrite();
+    writerDone = true;
+  });
+  bool reading = true;
+  CHECK(eventually([&] {
+    f.inLoop([&] { reading = f.connection->isReading(); });
+    return !reading;
+  }));
+  std::size_t waiting = 0;
+  f.inLoop([&] { waiting = f.connection->outputBytes(); });
+  CHECK(waiting >= 1 << 20);
+  CHECK(waiting <= (1 << 20) + 65536);  // the mark, and at most one read more
+  CHECK_FALSE(writerDone);
+  const bool same = f.client.receiveAll() == sent;
+  CHECK(same);
+  writer.join();
+}
+
+TEST_CASE("TcpConnection: with pauseReading off only the callback tells of a slow reader") {
+  std::atomic<int> high{0};
+  OneConnection f([&](TcpServer& s) {
+    s.setLimits({.highWaterMark = 1 << 20, .pauseReading = false});
+    s.setMessageCallback(echo);
+    s.setHighWaterMarkCallback([&](const TcpConnectionPtr&, std::size_t) { ++high; });
+  });
+  CHECK(f.client.send(std::string(32 << 20, 'x')));  // all of it goes in, and waits
+  CHECK(eventually([&] { return high == 1; }));
+  f.inLoop([&] { CHECK(f.connection->isReading()); });
+  CHECK(f.client.receive(32 << 20).size() == 32 << 20);
+}
+
+TEST_CASE("TcpConnection: stopRead holds the peer's bytes back, startRead brings them") {
+  std::atomic<std::size_t> received{0};
+  OneConnection f([&](TcpServer& s) {
+    s.setMessageCallback([&](const TcpConnectionPtr&, Buffer& buffer, Timestamp) {
+      received += buffer.readableBytes();
+      buffer.retrieveAll();
+    });
+  });
+  f.connection->stopRead();  // from this thread; the loop does it
+  f.inLoop([&] { CHECK_FALSE(f.connection->isReading()); });
+  f.client.send("held back");
+  f.inLoop([] {});
+  f.inLoop([] {});
+  CHECK(received == 0);
+  f.connection->startRead();
+  CHECK(eventually([&] { return received == 9; }));
+}
+
+TEST_CASE("TcpConnection: input that never becomes a message closes the connection at the limit") {
+  std::promise<int> down;
+  const ServerThread server([&](TcpServer& s) {
+    s.setLimits({.maxInput = 1 << 20});
+    s.setMessageCallback([](const TcpConnectionPtr&, Buffer&, Timestamp) {});  // waits for more
+    s.setConnectionCallback([&](const TcpConnectionPtr& connection) {
+      if (!connection->connected()) down.set_value(connection->error());
+    });
+  });
+  Client client(server.address());
+  client.send(std::string(4 << 20, 'x'));
+  CHECK(down.get_future().get() == EMSGSIZE);
+}
+
+// One urgent byte raises EPOLLPRI, and the read after it finds nothing: muduo logs an error for
+// each, as fast as a peer can send them.
+TEST_CASE("TcpConnection: urgent bytes neither end the connection nor reach the log") {
+  const auto child = runInChild([] {
+    const ServerThread server([](TcpServer& s) { s.setMessageCallback(echo); });
+    Client client(server.address());
+    for (int i = 0; i < 2000; ++i) {
+      if (send(client.fd(), "!", 1, MSG_OOB) != 1) _exit(2);
+    }
+    client.send("still here");
+    std::string got;
+    while (got.find("still here") == std::string::npos) {
+      const std::string more = client.receive(1);
+      if (more.empty()) _exit(3);
+      got += more;
+    }
+  });
+  CHECK(child.exitedWith(0));
+  CHECK(child.output.empty());
+}
+
+TEST_CASE("TcpConnection: a connection may have callbacks of its own, set from its callbacks") {
+  const ServerThread server([](TcpServer& s) {
+    s.setMessageCallback([](const TcpConnectionPtr& connection, Buffer& buffer, Timestamp) {
+      const std::string name = buffer.retrieveAllAsString();
+      // Replaces the callback that is running, twice.
+      connection->setMessageCallback({});
+      connection->setMessageCallback([name](const TcpConnectionPtr& c, Buffer& b, Timestamp) {
+        c->send(name + " says " + b.retrieveAllAsString());
+      });
+      connection->send("hello " + name);
+    });
+  });
+  Client ann(server.address());
+  Client bob(server.address());
+  ann.send("ann");
+  CHECK(ann.receive(9) == "hello ann");
+  bob.send("bob");
+  CHECK(bob.receive(9) == "hello bob");
+  ann.send("hi");
+  CHECK(ann.receive(11) == "ann says hi");
+  bob.send("ho");
+  CHECK(bob.receive(11) == "bob says ho");
+}
+
+TEST_CASE("TcpConnection: keeps what the user stores with it") {
+  OneConnection f;
+  f.inLoop([&] {
+    CHECK_FALSE(f.connection->context().has_value());
+    f.connection->setContext(std::string("session 7"));
+    CHECK(std::any_cast<std::string>(f.connection->context()) == "session 7");
+  });
+}
+
+TEST_CASE("TcpConnection: callbacks run on the connection's loop, up before any message") {
+  std::atomic<bool> allGood{true};
+  ServerThread server(
+      [&](TcpServer& s) {
+        s.setConnectionCallback([&](const TcpConnectionPtr& connection) {
+          if (!connection->loop()->isInLoopThread()) allGood = false;
+          connection->setContext(true);
+        });
+        s.setMessageCallback([&](const TcpConnectionPtr& connection, Buffer& buffer, Timestamp t) {
+          if (!connection->loop()->isInLoopThread()) allGood = false;
+          if (!connection->context().has_value() || !t.valid()) allGood = false;
+          connection->send(buffer);
+        });
+      },
+      2);
+  for (int i = 0; i < 50; ++i) {
+    Client client(server.address());
+    client.send("x");
+    CHECK(client.receive(1) == "x");
+  }
+  CHECK(allGood);
+}
+
+TEST_CASE("TcpConnection: is not much larger than what it has to remember") {
+  CHECK(sizeof(rung::TcpConnection) <= 480);
+}
+
+}  // namespace

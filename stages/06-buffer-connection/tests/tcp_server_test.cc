@@ -1,0 +1,308 @@
+#include <doctest/doctest.h>
+#include <sys/resource.h>
+
+#include <atomic>
+#include <future>
+#include <memory>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "rung/base/CurrentThread.h"
+#include "rung/base/Mutex.h"
+#include "rung/net/Mailbox.h"
+#include "rung/net/TcpServer.h"
+
+#include "tests/support/ChildProcess.h"
+#include "tests/support/Client.h"
+#include "tests/support/ServerThread.h"
+
+using namespace std::chrono_literals;
+using rung::Acceptor;
+using rung::Buffer;
+using rung::EventLoop;
+using rung::InetAddress;
+using rung::Mutex;
+using rung::MutexLock;
+using rung::TcpConnectionPtr;
+using rung::TcpServer;
+using rung::Timestamp;
+using rung::testing::Client;
+using rung::testing::echo;
+using rung::testing::eventually;
+using rung::testing::runInChild;
+using rung::testing::ServerThread;
+
+namespace {
+
+std::vector<std::unique_ptr<Client>> connectClients(const InetAddress& server, int count) {
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < count; ++i) {
+    clients.push_back(std::make_unique<Client>(server));
+    clients.back()->send("x");
+    CHECK(clients.back()->receive(1) == "x");
+  }
+  return clients;
+}
+
+TcpServer::StopResult stopAndWait(TcpServer& server, std::chrono::milliseconds deadline) {
+  std::promise<TcpServer::StopResult> result;
+  server.stop(deadline, [&](TcpServer::StopResult r) { result.set_value(r); });
+  return result.get_future().get();
+}
+
+TEST_CASE("TcpServer: knows its port before start, and listens after") {
+  EventLoop loop;
+  TcpServer server(&loop, InetAddress::loopback(0), "early");
+  CHECK(server.listenAddress().port() != 0);
+  CHECK(server.name() == "early");
+  CHECK_FALSE(Client(server.listenAddress()).connected());
+  server.start();
+  server.start();  // twice does no harm
+  CHECK(Client(server.listenAddress()).connected());
+}
+
+TEST_CASE("TcpServer: spreads connections over its loops in turn") {
+  Mutex mutex;
+  std::vector<pid_t> served;
+  const ServerThread server(
+      [&](TcpServer& s) {
+        s.setMessageCallback([&](const TcpConnectionPtr& c, Buffer& buffer, Timestamp) {
+          const MutexLock lock(mutex);
+          served.push_back(rung::CurrentThread::tid());
+          c->send(buffer);
+        });
+      },
+      3);
+  const auto clients = connectClients(server.address(), 9);
+  const MutexLock lock(mutex);
+  REQUIRE(served.size() == 9);
+  CHECK(std::set<pid_t>(served.begin(), served.end()).size() == 3);
+  for (std::size_t i = 3; i < 9; ++i)
+    CHECK(served[i] == served[i - 3]);
+}
+
+TEST_CASE("TcpServer: serves IPv6") {
+  EventLoop loop;
+  TcpServer server(&loop, InetAddress::loopback(0, AF_INET6), "six");
+  server.setMessageCallback(echo);
+  server.setConnectionCallback([&](const TcpConnectionPtr& c) {
+    CHECK(c->peerAddress().isIpv6());
+    if (!c->connected()) loop.quit();
+  });
+  server.start();
+  std::thread client([&] {
+    Client six(server.listenAddress());
+    six.send("six");
+    CHECK(six.receive(3) == "six");
+  });
+  loop.loop();
+  client.join();
+}
+
+TEST_CASE("TcpServer: a taken port throws from the constructor and names it") {
+  EventLoop loop;
+  TcpServer first(&loop, InetAddress::loopback(0), "first");
+  first.start();
+  const std::string taken = first.listenAddress().toIpPort();
+  try {
+    const TcpServer second(&loop, first.listenAddress(), "second");
+    FAIL("no exception");
+  } catch (const std::system_error& e) {
+    CHECK(e.code().value() == EADDRINUSE);
+    CHECK(std::string(e.what()).find("bind " + taken) == 0);
+  }
+}
+
+TEST_CASE("TcpServer: its port is free again as soon as it is destroyed") {
+  EventLoop loop;
+  auto server = std::make_unique<TcpServer>(&loop, InetAddress::loopback(0), "a");
+  server->start();
+  const InetAddress address = server->listenAddress();
+  server.reset();  // the loop does not run, so nothing can be put off
+  TcpServer successor(&loop, address, "b");
+  successor.start();
+}
+
+TEST_CASE("TcpServer: settings after start abort, and a negative thread count throws") {
+  const auto child = runInChild([] {
+    EventLoop loop;
+    TcpServer server(&loop, InetAddress::loopback(0), "late");
+    server.start();
+    server.setMessageCallback(echo);
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("TcpServer late: setMessageCallback after start()"));
+  EventLoop loop;
+  TcpServer server(&loop, InetAddress::loopback(0), "x");
+  CHECK_THROWS_AS(server.setThreadNum(-1), std::invalid_argument);
+}
+
+TEST_CASE("TcpServer: counts its connections, on all loops, from any thread") {
+  for (const int threads : {0, 2}) {
+    ServerThread server([](TcpServer& s) { s.setMessageCallback(echo); }, threads);
+    auto clients = connectClients(server.address(), 10);
+    CHECK(server.server().connectionCount() == 10);
+    clients.resize(4);
+    CHECK(eventually([&] { return server.server().connectionCount() == 4; }));
+    clients.clear();
+    CHECK(eventually([&] { return server.server().connectionCount() == 0; }));
+  }
+}
+
+TEST_CASE("TcpServer: stop drains: everybody gets the rest, then the end of the stream") {
+  for (const int threads : {0, 2}) {
+    CAPTURE(threads);
+    ServerThread server(
+        [](TcpServer& s) {
+          s.setMessageCallback([](const TcpConnectionPtr& c, Buffer& buffer, Timestamp) {
+            c->send(buffer);
+            c->send(std::string(5 << 20, 'x'));  // more than the kernel takes at once
+          });
+        },
+        threads);
+    auto clients = connectClients(server.address(), 8);
+    std::vector<std::thread> readers;
+    for (auto& client : clients) {
+      readers.emplace_back([&client] {
+        CHECK(client->receiveAll().size() == 5 << 20);
+        CHECK(client->lastError() == 0);
+        client->close();
+      });
+    }
+    const TcpServer::StopResult result = stopAndWait(server.server(), 10s);
+    for (std::thread& reader : readers)
+      reader.join();
+    CHECK(result.drained == 8);
+    CHECK(result.cut == 0);
+    CHECK(server.server().connectionCount() == 0);
+    CHECK_FALSE(Client(server.address()).connected());
+  }
+}
+
+TEST_CASE("TcpServer: stop cuts at the deadline those who do not end, and counts them") {
+  for (const int threads : {0, 2}) {
+    CAPTURE(threads);
+    ServerThread server([](TcpServer& s) { s.setMessageCallback(echo); }, threads);
+    auto clients = connectClients(server.address(), 10);
+    for (std::size_t i = 0; i < 4; ++i)
+      clients[i]->close();
+    CHECK(eventually([&] { return server.server().connectionCount() == 6; }));
+    const TcpServer::StopResult result = stopAndWait(server.server(), 30ms);
+    CHECK(result.drained == 0);
+    CHECK(result.cut == 6);  // they never close their side
+  }
+}
+
+TEST_CASE("TcpServer: stop before start, without connections, and twice") {
+  ServerThread server([](TcpServer&) {}, 1);
+  CHECK(stopAndWait(server.server(), 10s).cut == 0);
+  CHECK(stopAndWait(server.server(), 10s).cut == 0);
+
+  EventLoop loop;
+  TcpServer unstarted(&loop, InetAddress::loopback(0), "unstarted");
+  bool done = false;
+  unstarted.stop(10s, [&](TcpServer::StopResult) {
+    done = true;
+    loop.quit();
+  });
+  loop.loop();
+  CHECK(done);
+}
+
+TEST_CASE("TcpServer: a second stop while the first drains is answered together with it") {
+  ServerThread server([](TcpServer& s) { s.setMessageCallback(echo); });
+  const auto clients = connectClients(server.address(), 1);
+  std::promise<void> first;
+  std::promise<void> second;
+  server.server().stop(50ms, [&](TcpServer::StopResult r) {
+    CHECK(r.cut == 1);
+    first.set_value();
+  });
+  server.server().stop(1h, [&](TcpServer::StopResult r) {
+    CHECK(r.cut == 1);
+    second.set_value();
+  });
+  first.get_future().get();
+  second.get_future().get();
+}
+
+TEST_CASE("TcpServer: destroyed in the callback of stop") {
+  ServerThread server([](TcpServer& s) { s.setMessageCallback(echo); }, 1);
+  const auto clients = connectClients(server.address(), 3);
+  std::promise<void> done;
+  server.server().stop(10ms, [&](TcpServer::StopResult) {
+    server.ownership().reset();
+    done.set_value();
+  });
+  done.get_future().get();
+}
+
+TEST_CASE("TcpServer: destroyed while it drains") {
+  ServerThread server([](TcpServer& s) { s.setMessageCallback(echo); }, 2);
+  const auto clients = connectClients(server.address(), 3);
+  std::atomic<bool> called{false};
+  server.server().stop(1h, [&](TcpServer::StopResult) { called = true; });
+  server.destroyServer();
+  CHECK_FALSE(called);
+  for (const auto& client : clients)
+    CHECK(client->receiveAll().empty());
+}
+
+TEST_CASE("TcpServer: out of descriptors it neither spins nor dies, and serves again") {
+  const auto child = runInChild([] {
+    ServerThread server([](TcpServer& s) { s.setMessageCallback(echo); });
+    rlimit few{64, 64};
+    setrlimit(RLIMIT_NOFILE, &few);
+    // Our own clients need descriptors as well: each takes two, and then there are none.
+    std::vector<std::unique_ptr<Client>> clients;
+    for (int i = 0; i < 120; ++i)
+      clients.push_back(std::make_unique<Client>(server.address()));
+    std::uint64_t before = 0;
+    std::uint64_t after = 0;
+    server.inLoop([&] { before = server.loop()->iteration(); });
+    for (int i = 0; i < 50; ++i)
+      server.inLoop([] {});
+    server.inLoop([&] { after = server.loop()->iteration(); });
+    if (after - before > 500) _exit(2);
+    clients.clear();
+    for (int i = 0; i < 20; ++i) {
+      Client client(server.address());
+      client.send("x");
+      if (client.receive(1) != "x") continue;  // one that was turned away a moment too late
+      _exit(7);
+    }
+  });
+  CHECK_MESSAGE(child.exitedWith(7), child.status << " " << child.output);
+}
+
+TEST_CASE("TcpServer: thousands of resets leave nothing behind") {
+  ServerThread server([](TcpServer& s) { s.setMessageCallback(echo); }, 1);
+  for (int i = 0; i < 2000; ++i) {
+    Client client(server.address());
+    if (i % 2 == 0) client.send("never answered");
+    client.reset();
+  }
+  CHECK(eventually([&] { return server.server().connectionCount() == 0; }));
+  Client last(server.address());
+  last.send("x");
+  CHECK(last.receive(1) == "x");
+}
+
+TEST_CASE("TcpServer: many short-lived servers, with clients in every state") {
+  for (int i = 0; i < 100; ++i) {
+    ServerThread server([](TcpServer& s) { s.setMessageCallback(echo); }, i % 3);
+    Client idle(server.address());
+    Client sending(server.address());
+    sending.send("x");
+    Client closed(server.address());
+    closed.close();
+    Client reset(server.address());
+    reset.reset();
+  }
+}
+
+}  // namespace
