@@ -15,8 +15,13 @@ namespace rung::testing {
 /// the library. Nothing blocks for longer than ten seconds: then the operation fails.
 class Client {
  public:
-  explicit Client(const InetAddress& server)
+  /// With `receiveBytes` the kernel keeps about that much for a client that does not read, instead
+  /// of the many megabytes that it may grow to by itself.
+  explicit Client(const InetAddress& server, int receiveBytes = 0)
       : fd_(socket(server.family(), SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    if (receiveBytes > 0) {
+      setsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUF, &receiveBytes, sizeof receiveBytes);
+    }
     const timeval limit{10, 0};
     setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     setsockopt(fd_.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);

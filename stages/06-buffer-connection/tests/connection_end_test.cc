@@ -53,7 +53,7 @@ struct Observed {
               if (setUp) setUp(s);
             },
             threads),
-        client(server.address()) {}
+        client(server.address(), 1 << 16) {}
 
   TcpConnectionPtr connection() { return up.get_future().get(); }
   /// Waits for the end; returns the connection's error.

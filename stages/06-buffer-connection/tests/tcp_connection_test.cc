@@ -44,7 +44,7 @@ struct OneConnection {
           });
           if (setUp) setUp(s);
         }),
-        client(server.address()),
+        client(server.address(), 1 << 16),  // so that what is not read waits on our side
         connection(up.get_future().get()) {}
 
   void inLoop(const std::function<void()>& work) { server.inLoop(work); }

@@ -26,8 +26,8 @@ std::span<char> readBlock() {
   return {block.get(), kReadBlockBytes};
 }
 
-/// The kernel refuses to watch a socket, for want of memory or of watches (epoll(7)). Each connection
-/// that this ends would be a line in the log, so only the first one is.
+/// The kernel refuses to watch a socket, for want of memory or of watches: see epoll(7).
+/// Each connection that this ends would be a line in the log, so only the first one is.
 void reportRefusal(const std::system_error& e) {
   static std::atomic<bool> reported{false};
   if (!reported.exchange(true)) LOG_ERROR << "connections are closed unserved: " << e.what();
@@ -74,8 +74,7 @@ void TcpConnection::post(Work work) {
       [self = shared_from_this(), work = std::move(work)]() mutable { work(*self); });
 }
 
-// ---- up and down
-// ---------------------------------------------------------------------------------
+// ---- up and down ----
 
 void TcpConnection::connectEstablished() {
   loop()->assertInLoopThread();
@@ -125,8 +124,7 @@ void TcpConnection::forceClose() {
   if (connected()) closeSoon();
 }
 
-// ---- reading
-// -------------------------------------------------------------------------------------
+// ---- reading ----
 
 void TcpConnection::handleRead(Timestamp receiveTime) {
   const IoResult result = input_.readFd(channel_.fd(), readBlock());
@@ -219,8 +217,7 @@ bool TcpConnection::watch(void (Channel::*change)()) {
   }
 }
 
-// ---- sending
-// -------------------------------------------------------------------------------------
+// ---- sending ----
 
 bool TcpConnection::send(std::string_view bytes) {
   if (inLoopThread()) return sendHere(bytes);
@@ -352,8 +349,7 @@ void TcpConnection::shutdownInLoop() {
   }
 }
 
-// ---- settings
-// ------------------------------------------------------------------------------------
+// ---- settings ----
 
 template <class Change>
 void TcpConnection::changeProfile(Change change) {

@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""The front page tells the truth: readme_test.py ROOT PATH_OF_MINIMAL
+
+Its server is examples/minimal.cc to the letter, is short, and serves; its links lead somewhere; its
+table has every stage.
+"""
+
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
+import tap  # noqa: E402
+
+ROOT = pathlib.Path(sys.argv[1])
+MINIMAL = sys.argv[2]
+README = (ROOT / 'README.md').read_text()
+
+
+class Readme(unittest.TestCase):
+    def test_code_is_the_example(self):
+        (block,) = re.findall(r'^```cpp\n(.*?)^```', README, re.M | re.S)
+        self.assertEqual(block, (ROOT / 'examples' / 'minimal.cc').read_text())
+        self.assertLessEqual(len(block.splitlines()), 25)
+
+    def test_code_serves(self):
+        server = subprocess.Popen([MINIMAL], stdout=subprocess.PIPE, text=True)
+        try:
+            host, port = re.fullmatch(r'listening on (.*):(\d+)\n',
+                                      server.stdout.readline()).groups()
+            with socket.create_connection((host, int(port)), timeout=10) as client:
+                client.sendall(b'hello')
+                client.shutdown(socket.SHUT_WR)
+                self.assertEqual(client.makefile('rb').read(), b'hello')
+        finally:
+            server.kill()
+            server.wait()
+            server.stdout.close()
+
+    def test_links(self):
+        prose = re.sub(r'^```.*?^```', '', README, flags=re.M | re.S)
+        for link in re.findall(r'\]\(([^)#]+)\)', prose):
+            self.assertTrue((ROOT / link).exists(), link)
+
+    def test_every_stage_is_in_the_table(self):
+        stages = sorted(p.name for p in (ROOT / 'stages').iterdir() if p.is_dir())
+        self.assertEqual(re.findall(r'^\| \[([^]]+)\]', README, re.M), stages)
+
+
+if __name__ == '__main__':
+    unittest.main(argv=sys.argv[:1], testRunner=tap.Runner)
