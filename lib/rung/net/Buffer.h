@@ -40,9 +40,11 @@ class Buffer {
 
   [[nodiscard]] std::size_t readableBytes() const { return writerIndex_ - readerIndex_; }
   [[nodiscard]] std::size_t writableBytes() const { return capacity_ - writerIndex_; }
-  [[nodiscard]] std::size_t prependableBytes() const { return readerIndex_; }
+  [[nodiscard]] std::size_t prependableBytes() const {
+    return data_ == nullptr ? kCheapPrepend : readerIndex_;
+  }
   [[nodiscard]] bool empty() const { return readerIndex_ == writerIndex_; }
-  /// Bytes of memory of its own; 0 while it is empty or stands on a lent block.
+  /// Bytes of memory of its own; 0 if it is new or settled empty, or stands on a lent block.
   [[nodiscard]] std::size_t ownedBytes() const { return own_ == nullptr ? 0 : capacity_; }
 
   /// The first readable byte.
@@ -90,6 +92,7 @@ class Buffer {
   }
 
   /// For writing in place: make room, write at beginWrite(), say how much with hasWritten().
+  /// Errors: throws std::bad_alloc, also for a size that no memory holds; the bytes stay.
   void ensureWritable(std::size_t size);
   [[nodiscard]] char* beginWrite() { return data_ + writerIndex_; }
   void hasWritten(std::size_t size);

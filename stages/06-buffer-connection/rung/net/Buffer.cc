@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
+#include <new>
 #include <utility>
 
 #include "rung/base/Logging.h"
@@ -16,6 +18,7 @@ namespace {
 
 constexpr std::size_t kSmallest = 256;         // the first memory of its own
 constexpr std::size_t kWorthShrinking = 4096;  // less is not worth a copy
+constexpr std::size_t kLargest = PTRDIFF_MAX / 4;
 constexpr std::size_t kExtraBytes = 65536;
 
 }  // namespace
@@ -69,6 +72,7 @@ void Buffer::append(std::string_view bytes) {
 }
 
 void Buffer::prepend(std::string_view bytes) {
+  if (bytes.empty()) return;
   if (data_ == nullptr) ensureWritable(0);
   if (bytes.size() > prependableBytes()) {
     LOG_FATAL << "Buffer: " << bytes.size() << " bytes to prepend, room for " << prependableBytes();
@@ -79,6 +83,8 @@ void Buffer::prepend(std::string_view bytes) {
 
 void Buffer::ensureWritable(std::size_t size) {
   if (data_ != nullptr && size <= writableBytes()) return;
+  // A size that a peer claims and nobody has checked would overflow the sum below.
+  if (size > kLargest) throw std::bad_alloc();
   const std::size_t readable = readableBytes();
   const std::size_t needed = kCheapPrepend + readable + size;
   // What was retrieved in front is room too. Moving is worth it while at least half is free: else
