@@ -220,7 +220,9 @@ class ServerTest(unittest.TestCase):
             [self.program, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
             timeout=PATIENCE, check=False)
 
-    def serve(self, *arguments, **options):
+    def serve(self, *arguments, verbose=True, **options):
+        """A server, which logs when connections come and go."""
+        arguments = (*arguments, '--verbose') if verbose else arguments
         return Server(self, self.program, *arguments, **options)
 
     def client(self, server, **options):
