@@ -6,8 +6,7 @@ namespace rung {
 
 TcpServer::TcpServer(EventLoop* loop, const InetAddress& listenAddress, std::string name,
                      Acceptor::Options options)
-    : loop_(loop),
-      name_(std::move(name)),
+    : name_(std::move(name)),
       acceptor_(loop, listenAddress, options),
       threadPool_(loop, name_) {
   acceptor_.setNewConnectionCallback(

@@ -49,7 +49,6 @@ class TcpServer : noncopyable {
  private:
   void newConnection(Socket socket, const InetAddress& peer);
 
-  EventLoop* const loop_;
   const std::string name_;
   Acceptor acceptor_;
   EventLoopThreadPool threadPool_;
