@@ -108,7 +108,12 @@ void Buffer::hasWritten(std::size_t size) {
 IoResult Buffer::readFd(int fd) {
   char extra[kExtraBytes];
   const IoResult result = readFd(fd, extra);
-  settle();
+  try {
+    settle();
+  } catch (...) {
+    release();  // never stand on a block that is about to go
+    throw;
+  }
   return result;
 }
 

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "rung/base/noncopyable.h"
 #include "rung/net/IoResult.h"
 
 namespace rung {
@@ -16,7 +17,7 @@ namespace rung {
 /// Thread: loop.
 /// Source: sendmsg(2); it is the list of buffers that muduo's TcpConnection wishes for in a
 /// comment.
-class OutputBuffer {
+class OutputBuffer : noncopyable {
  public:
   [[nodiscard]] std::size_t bytes() const { return bytes_; }
   [[nodiscard]] bool empty() const { return bytes_ == 0; }

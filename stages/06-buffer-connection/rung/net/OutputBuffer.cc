@@ -20,8 +20,9 @@ void OutputBuffer::append(std::string_view bytes) {
   while (!bytes.empty()) {
     const bool roomy = !pieces_.empty() && pieces_.back().size() < pieces_.back().capacity();
     if (!roomy) {
-      pieces_.emplace_back();
-      pieces_.back().reserve(std::max(bytes.size(), kGatherBytes));
+      std::string piece;
+      piece.reserve(std::max(bytes.size(), kGatherBytes));
+      pieces_.push_back(std::move(piece));
     }
     std::string& last = pieces_.back();
     // Never beyond its capacity: growing would copy what waits already.

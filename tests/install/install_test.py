@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""The library as its users get it: install_test.py SOURCE_ROOT BUILD_DIR
+
+Installs the build into a folder of its own, and builds the README's server against that with the
+compiler alone, with Meson and with CMake, and against the source tree as a Meson subproject. Each
+server must serve.
+"""
+
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
+import tap  # noqa: E402
+
+SOURCE = pathlib.Path(sys.argv[1])
+BUILD = pathlib.Path(sys.argv[2])
+CXX = shlex.split(os.environ.get('CXX', 'c++'))
+MESON_FILE = """project('user', 'cpp', default_options: ['cpp_std=c++20'])
+executable('server', 'server.cc', dependencies: dependency('rung'))
+"""
+CMAKE_FILE = """cmake_minimum_required(VERSION 3.16)
+project(user CXX)
+set(CMAKE_CXX_STANDARD 20)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(RUNG REQUIRED IMPORTED_TARGET rung)
+add_executable(server server.cc)
+target_link_libraries(server PkgConfig::RUNG)
+"""
+
+
+def run(*command, **options):
+    """The command's output; its failure shows what it said."""
+    done = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600,
+                          check=False, **options)
+    if done.returncode != 0:
+        raise AssertionError(f'{command} exits with {done.returncode}:\n{done.stdout}')
+    return done.stdout
+
+
+class Install(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.top = pathlib.Path(cls.folder.name)
+        cls.root = cls.top / 'root'
+        run('meson', 'install', '-C', BUILD, '--no-rebuild', '--destdir', cls.root)
+        cls.pc = next(cls.root.rglob('rung.pc'))
+        cls.lib = cls.pc.parent.parent
+        # The .pc file names the final prefix; everything stands below `root` instead.
+        cls.env = dict(os.environ, PKG_CONFIG_PATH=str(cls.pc.parent),
+                       PKG_CONFIG_SYSROOT_DIR=str(cls.root), LD_LIBRARY_PATH=str(cls.lib))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def user_project(self, **files):
+        place = self.top / self.id().rpartition('.')[2]
+        place.mkdir()
+        shutil.copy(SOURCE / 'examples' / 'minimal.cc', place / 'server.cc')
+        for name, text in files.items():
+            (place / name.replace('_', '.')).write_text(text)
+        return place
+
+    def assert_serves(self, program):
+        server = subprocess.Popen([program], stdout=subprocess.PIPE, text=True, env=self.env)
+        try:
+            host, port = re.fullmatch(r'listening on (.*):(\d+)\n',
+                                      server.stdout.readline()).groups()
+            with socket.create_connection((host, int(port)), timeout=10) as client:
+                client.sendall(b'hello')
+                client.shutdown(socket.SHUT_WR)
+                self.assertEqual(client.makefile('rb').read(), b'hello')
+        finally:
+            server.kill()
+            server.wait()
+            server.stdout.close()
+
+    def test_headers(self):
+        """every header of lib/ is installed, and each compiles alone"""
+        headers = sorted(p.relative_to(SOURCE / 'lib') for p in (SOURCE / 'lib').rglob('*.h'))
+        include = next(self.root.rglob('TcpServer.h')).parents[2]
+        self.assertEqual(
+            sorted(p.relative_to(include) for p in (include / 'rung').rglob('*.h')), headers)
+        for header in headers:
+            run(*CXX, '-std=c++20', '-fsyntax-only', '-Wall', '-Wextra', '-Werror', '-I', include,
+                '-include', header, '-x', 'c++', '/dev/null')
+
+    def test_compiler_alone(self):
+        """a server builds with the compiler and pkg-config, on the shared library"""
+        place = self.user_project()
+        flags = run('pkg-config', '--cflags', '--libs', 'rung', env=self.env).split()
+        run(*CXX, '-std=c++20', 'server.cc', '-o', 'server', *flags, cwd=place)
+        self.assertIn('librung.so', run('ldd', place / 'server', env=self.env))
+        self.assert_serves(place / 'server')
+
+    def test_static(self):
+        """a server builds on the static library"""
+        place = self.user_project()
+        flags = run('pkg-config', '--cflags', 'rung', env=self.env).split()
+        run(*CXX, '-std=c++20', '-pthread', 'server.cc', '-o', 'server', *flags,
+            self.lib / 'librung.a', cwd=place)
+        self.assertNotIn('librung.so', run('ldd', place / 'server', env=self.env))
+        self.assert_serves(place / 'server')
+
+    def test_meson(self):
+        """a Meson project finds the installed library"""
+        place = self.user_project(meson_build=MESON_FILE)
+        run('meson', 'setup', 'b', cwd=place, env=self.env)
+        run('ninja', '-C', 'b', cwd=place)
+        self.assertIn('librung.so', run('ldd', place / 'b' / 'server', env=self.env))
+        self.assert_serves(place / 'b' / 'server')
+
+    def test_meson_subproject(self):
+        """a Meson project takes the source tree as a subproject, without its tests"""
+        place = self.user_project(meson_build=MESON_FILE)
+        (place / 'subprojects').mkdir()
+        (place / 'subprojects' / 'rung').symlink_to(SOURCE)
+        (place / 'subprojects' / 'rung.wrap').write_text('[wrap-file]\n\n[provide]\nrung = rung_dep\n')
+        env = dict(os.environ, PKG_CONFIG_LIBDIR='/nonexistent')
+        run('meson', 'setup', 'b', cwd=place, env=env)
+        built = run('ninja', '-C', 'b', cwd=place)
+        self.assertNotIn('_test.cc', built)
+        self.assert_serves(place / 'b' / 'server')
+
+    def test_cmake(self):
+        """a CMake project finds the installed library through pkg-config"""
+        if shutil.which('cmake') is None:
+            self.skipTest('cmake is not installed')
+        place = self.user_project(CMakeLists_txt=CMAKE_FILE)
+        run('cmake', '-S', '.', '-B', 'b', cwd=place, env=self.env)
+        run('cmake', '--build', 'b', cwd=place, env=self.env)
+        self.assert_serves(place / 'b' / 'server')
+
+    def test_symbols(self):
+        """the shared library exports what is in namespace rung, and nothing else"""
+        if shutil.which('nm') is None:
+            self.skipTest('nm is not installed')
+        lines = run('nm', '-DC', '--defined-only', self.lib / 'librung.so').splitlines()
+        names = [line.split(' ', 2)[2] for line in lines]
+        self.assertGreater(len(names), 100)
+        self.assertEqual([name for name in names if 'rung::' not in name], [])
+        self.assertEqual([name for name in names if name.startswith('std::')], [])
+
+
+if __name__ == '__main__':
+    unittest.main(argv=sys.argv[:1], testRunner=tap.Runner)
