@@ -11,8 +11,8 @@
 
 namespace {
 
-/// TAP version 12: "ok N - name" for each test case, the plan at the end. A process that ends before
-/// it has printed no plan, which tools/test counts as a failure.
+/// TAP version 12: "ok N - name" for each test case, the plan at the end. A process that ends
+/// before it has printed no plan, which tools/test counts as a failure.
 class TapReporter : public doctest::IReporter {
  public:
   explicit TapReporter(const doctest::ContextOptions& options) : out_(*options.cout) {}

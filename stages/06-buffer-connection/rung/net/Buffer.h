@@ -33,8 +33,8 @@ class Buffer {
   static constexpr std::size_t kCheapPrepend = 8;
 
   Buffer() = default;
-  /// Moves and swaps give a Buffer on a lent block memory of its own first. Where that memory is not
-  /// to be had, they end the process.
+  /// Moves and swaps give a Buffer on a lent block memory of its own first. Where that memory is
+  /// not to be had, they end the process.
   Buffer(Buffer&& other) noexcept;
   Buffer& operator=(Buffer&& other) noexcept;
   ~Buffer() = default;
