@@ -153,4 +153,5 @@ class Install(unittest.TestCase):
 
 
 if __name__ == '__main__':
+    tap.Runner.group = 'install'
     unittest.main(argv=sys.argv[:1], testRunner=tap.Runner)

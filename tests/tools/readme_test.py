@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The front page tells the truth: readme_test.py ROOT PATH_OF_MINIMAL
 
-Its server is examples/minimal.cc to the letter, is short, and serves; its links lead somewhere; its
-table has every stage.
+Its server is short, and serves; its table has every stage. That the server is the example to the
+letter, and that links lead somewhere, is what `tools/docs check` looks at.
 """
 
 import pathlib
@@ -21,12 +21,14 @@ README = (ROOT / 'README.md').read_text()
 
 
 class Readme(unittest.TestCase):
-    def test_code_is_the_example(self):
-        (block,) = re.findall(r'^```cpp\n(.*?)^```', README, re.M | re.S)
-        self.assertEqual(block, (ROOT / 'examples' / 'minimal.cc').read_text())
+    def test_code_is_short(self):
+        """the server on the front page is examples/minimal.cc, in at most 25 lines"""
+        (block,) = re.findall(r'^<!-- file: examples/minimal.cc -->\n```cpp\n(.*?)^```', README,
+                              re.M | re.S)
         self.assertLessEqual(len(block.splitlines()), 25)
 
     def test_code_serves(self):
+        """the server on the front page echoes"""
         server = subprocess.Popen([MINIMAL], stdout=subprocess.PIPE, text=True)
         try:
             host, port = re.fullmatch(r'listening on (.*):(\d+)\n',
@@ -40,15 +42,12 @@ class Readme(unittest.TestCase):
             server.wait()
             server.stdout.close()
 
-    def test_links(self):
-        prose = re.sub(r'^```.*?^```', '', README, flags=re.M | re.S)
-        for link in re.findall(r'\]\(([^)#]+)\)', prose):
-            self.assertTrue((ROOT / link).exists(), link)
-
     def test_every_stage_is_in_the_table(self):
+        """the table on the front page has every stage, in order"""
         stages = sorted(p.name for p in (ROOT / 'stages').iterdir() if p.is_dir())
         self.assertEqual(re.findall(r'^\| \[([^]]+)\]', README, re.M), stages)
 
 
 if __name__ == '__main__':
+    tap.Runner.group = 'README'
     unittest.main(argv=sys.argv[:1], testRunner=tap.Runner)
