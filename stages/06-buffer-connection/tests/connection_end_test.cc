@@ -9,9 +9,11 @@
 #include <future>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
+#include "rung/base/Logging.h"
 #include "rung/net/Mailbox.h"
 
 #include "tests/support/ChildProcess.h"
@@ -437,6 +439,10 @@ TEST_CASE(
 TEST_CASE("TcpConnection ends: when the kernel will not watch one more socket, it is closed") {
   // No test can use up the kernel's watches, but a second Channel's descriptor number can be taken
   // away: epoll refuses a regular file with the same exception.
+  std::string logged;
+  static std::string* lines = nullptr;
+  lines = &logged;
+  rung::Logger::setOutput([](std::string_view line) { lines->append(line); });
   std::promise<int> closed;
   EventLoopThread thread;
   EventLoop* loop = thread.startLoop();
@@ -453,6 +459,9 @@ TEST_CASE("TcpConnection ends: when the kernel will not watch one more socket, i
     CHECK_FALSE(connection->connected());
   });
   CHECK(closed.get_future().get() == EPERM);
+  rung::Logger::setOutput(nullptr);
+  // The first one of the process only, and this may not be the first.
+  CHECK((logged.empty() || logged.find("Operation not permitted") != std::string::npos));
 }
 
 }  // namespace
