@@ -1,0 +1,148 @@
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <string>
+#include <thread>
+
+#include "rung/base/AppendFile.h"
+
+#include "tests/support/ChildProcess.h"
+#include "tests/support/TempDirectory.h"
+
+using rung::AppendFile;
+using rung::UniqueFd;
+using rung::testing::contentsOf;
+using rung::testing::runInChild;
+using rung::testing::TempDirectory;
+
+namespace {
+
+constexpr auto kAppend = AppendFile::Existing::append;
+constexpr auto kRefuse = AppendFile::Existing::refuse;
+
+TEST_CASE("AppendFile: what was appended is in the file, and counted") {
+  const TempDirectory directory;
+  AppendFile file;
+  CHECK_FALSE(file.isOpen());
+  REQUIRE(file.open(directory / "log", kRefuse) == 0);
+  CHECK(file.isOpen());
+  CHECK(file.append("one\n").bytes == 4);
+  CHECK(file.append("").bytes == 0);
+  const auto done = file.append("three\n");
+  CHECK(done.bytes == 6);
+  CHECK(done.error == 0);
+  CHECK(file.writtenBytes() == 10);
+  CHECK(contentsOf(directory / "log") == "one\nthree\n");  // without a flush or a close
+}
+
+TEST_CASE("AppendFile: adds to a file that exists, or refuses it and leaves it alone") {
+  const TempDirectory directory;
+  AppendFile first;
+  REQUIRE(first.open(directory / "log", kAppend) == 0);
+  (void)first.append("first\n");
+  AppendFile second;
+  CHECK(second.open(directory / "log", kRefuse) == EEXIST);
+  CHECK_FALSE(second.isOpen());
+  REQUIRE(second.open(directory / "log", kAppend) == 0);
+  CHECK(second.writtenBytes() == 0);
+  (void)second.append("second\n");
+  (void)first.append("third\n");
+  CHECK(contentsOf(directory / "log") == "first\nsecond\nthird\n");
+}
+
+// In a directory where others may write, a link with the name of the next log file would make the
+// server write to a file of their choice.
+TEST_CASE("AppendFile: a new file does not follow a symbolic link") {
+  const TempDirectory directory;
+  REQUIRE(symlink("/tmp/elsewhere", (directory / "log").c_str()) == 0);
+  AppendFile file;
+  CHECK(file.open(directory / "log", kRefuse) == EEXIST);
+}
+
+TEST_CASE("AppendFile: a path that cannot be opened is an error value") {
+  const TempDirectory directory;
+  AppendFile file;
+  CHECK(file.open(directory / "missing/log", kAppend) == ENOENT);
+  CHECK(file.open(directory.path(), kAppend) == EISDIR);
+  CHECK_FALSE(file.isOpen());
+}
+
+TEST_CASE("AppendFile: a full disk is an error value") {
+  AppendFile file;
+  REQUIRE(file.open("/dev/full", kAppend) == 0);
+  const auto done = file.append("lost\n");
+  CHECK(done.bytes == 0);
+  CHECK(done.error == ENOSPC);
+  CHECK(file.writtenBytes() == 0);
+}
+
+// A limit of the file's size stands for the disk that fills up in the middle of a write.
+TEST_CASE("AppendFile: a disk that fills up takes a part, and the caller learns how much") {
+  const TempDirectory directory;
+  const auto child = runInChild([&] {
+    (void)std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit tenBytes{10, 10};
+    setrlimit(RLIMIT_FSIZE, &tenBytes);
+    AppendFile file;
+    if (file.open(directory / "log", kAppend) != 0) _exit(1);
+    const auto done = file.append("0123456789ABCDEF");
+    _exit(done.bytes == 10 && done.error == EFBIG && file.writtenBytes() == 10 ? 0 : 2);
+  });
+  CHECK(child.exitedWith(0));
+  CHECK(contentsOf(directory / "log") == "0123456789");
+}
+
+// A pipe is small, so each write is cut short or sleeps, and a signal interrupts it there.
+TEST_CASE("AppendFile: goes on after short writes and interrupted ones") {
+  const TempDirectory directory;
+  REQUIRE(mkfifo((directory / "pipe").c_str(), 0600) == 0);
+  struct sigaction interrupt {};
+  interrupt.sa_handler = [](int) {};  // without SA_RESTART
+  struct sigaction before {};
+  sigaction(SIGUSR1, &interrupt, &before);
+
+  const std::string text(1 << 20, 'x');
+  AppendFile::Appended done{};
+  std::thread writer([&] {
+    AppendFile file;
+    if (file.open(directory / "pipe", kAppend) == 0) done = file.append(text);
+  });
+  const UniqueFd reader(open((directory / "pipe").c_str(), O_RDONLY | O_CLOEXEC));
+  std::string got;
+  char piece[8192];
+  while (got.size() < text.size()) {
+    pthread_kill(writer.native_handle(), SIGUSR1);
+    const ssize_t n = read(reader.get(), piece, sizeof piece);
+    if (n <= 0) break;
+    got.append(piece, static_cast<std::size_t>(n));
+  }
+  writer.join();
+  sigaction(SIGUSR1, &before, nullptr);
+  CHECK(done.bytes == text.size());
+  CHECK(done.error == 0);
+  CHECK(got == text);
+}
+
+TEST_CASE("AppendFile: knows when its file was deleted") {
+  const TempDirectory directory;
+  AppendFile file;
+  REQUIRE(file.open(directory / "log", kRefuse) == 0);
+  CHECK_FALSE(file.deleted());
+  REQUIRE(unlink((directory / "log").c_str()) == 0);
+  CHECK(file.deleted());
+  CHECK(file.append("in vain\n").error == 0);  // the kernel does not mind, so one has to ask
+}
+
+TEST_CASE("AppendFile: is not handed on to programs that the process starts") {
+  const TempDirectory directory;
+  AppendFile file;
+  REQUIRE(file.open(directory / "log", kRefuse) == 0);
+  CHECK((fcntl(file.descriptor(), F_GETFD) & FD_CLOEXEC) != 0);
+}
+
+}  // namespace

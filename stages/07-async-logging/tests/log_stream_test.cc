@@ -1,0 +1,194 @@
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <string>
+
+#include "rung/base/LogStream.h"
+
+using rung::FixedBuffer;
+using rung::LogStream;
+
+namespace {
+
+template <class Value>
+std::string logged(const Value& value) {
+  LogStream stream;
+  stream << value;
+  return std::string(stream.view());
+}
+
+/// The limits of T as text, and what reading them gives back.
+template <class T>
+void checkLimits() {
+  const T limits[] = {std::numeric_limits<T>::lowest(), std::numeric_limits<T>::min(), T{0}, T{1},
+                      std::numeric_limits<T>::max()};
+  for (const T value : limits) {
+    const std::string text = logged(value);
+    T back{};
+    const auto result = std::from_chars(text.data(), text.data() + text.size(), back);
+    CHECK(result.ptr == text.data() + text.size());
+    CHECK_MESSAGE(back == value, text);
+  }
+}
+
+constexpr std::size_t kTextBytes = FixedBuffer::kBytes - FixedBuffer::kTailBytes;
+
+TEST_CASE("LogStream: every integer type at its limits") {
+  checkLimits<short>();
+  checkLimits<unsigned short>();
+  checkLimits<int>();
+  checkLimits<unsigned>();
+  checkLimits<long>();
+  checkLimits<unsigned long>();
+  checkLimits<long long>();
+  checkLimits<unsigned long long>();
+  CHECK(logged(std::numeric_limits<long long>::min()) == "-9223372036854775808");
+  CHECK(logged(std::numeric_limits<unsigned long long>::max()) == "18446744073709551615");
+}
+
+// std::ostream shows the eight-bit integers as characters: a port number's low byte as a smiley.
+TEST_CASE("LogStream: the eight-bit integers are numbers") {
+  CHECK(logged(std::numeric_limits<std::int8_t>::min()) == "-128");
+  CHECK(logged(std::numeric_limits<std::int8_t>::max()) == "127");
+  CHECK(logged(std::numeric_limits<std::uint8_t>::max()) == "255");
+}
+
+TEST_CASE("LogStream: char is a character, bool a word") {
+  CHECK(logged('x') == "x");
+  CHECK(logged('\0') == std::string(1, '\0'));
+  CHECK(logged(true) == "true");
+  CHECK(logged(false) == "false");
+}
+
+TEST_CASE("LogStream: every floating-point type at its limits reads back as the same value") {
+  checkLimits<float>();
+  checkLimits<double>();
+  checkLimits<long double>();
+  CHECK(logged(std::numeric_limits<double>::max()) == "1.7976931348623157e+308");
+  CHECK(logged(std::numeric_limits<double>::denorm_min()) == "5e-324");
+  CHECK(logged(std::numeric_limits<float>::denorm_min()) == "1e-45");
+}
+
+// muduo prints "%.12g": 0.1 + 0.2 and 0.3 look the same, and the log sends one on a false trail.
+TEST_CASE("LogStream: a double is as short as it can be, and no shorter") {
+  CHECK(logged(0.1) == "0.1");
+  CHECK(logged(0.1F) == "0.1");
+  CHECK(logged(0.1 + 0.2) == "0.30000000000000004");
+  CHECK(logged(100.0) == "100");
+  CHECK(logged(1e23) == "1e+23");
+  CHECK(logged(-0.0) == "-0");
+}
+
+TEST_CASE("LogStream: infinities and not-a-number have names") {
+  CHECK(logged(std::numeric_limits<double>::infinity()) == "inf");
+  CHECK(logged(-std::numeric_limits<double>::infinity()) == "-inf");
+  CHECK(logged(std::numeric_limits<float>::quiet_NaN()) == "nan");
+}
+
+TEST_CASE("LogStream: enumerations that convert to numbers are numbers") {
+  enum Small : std::uint8_t { kLast = 255 };
+  enum { kMinus = -1 };
+  CHECK(logged(kLast) == "255");
+  CHECK(logged(kMinus) == "-1");
+}
+
+TEST_CASE("LogStream: text of every kind") {
+  const char* const pointer = "pointer";
+  char array[] = "array";
+  CHECK(logged("literal") == "literal");
+  CHECK(logged(pointer) == "pointer");
+  CHECK(logged(array) == "array");
+  CHECK(logged(std::string("with\0zero", 9)) == std::string("with\0zero", 9));
+  CHECK(logged(std::string_view("view").substr(1)) == "iew");
+  CHECK(logged("") == "");
+}
+
+TEST_CASE("LogStream: a null string and a null pointer are shown, not followed") {
+  const char* const noText = nullptr;
+  char* const noTextEither = nullptr;
+  const int* const noInt = nullptr;
+  CHECK(logged(noText) == "(null)");
+  CHECK(logged(noTextEither) == "(null)");
+  CHECK(logged(noInt) == "(null)");
+}
+
+TEST_CASE("LogStream: a pointer is its address") {
+  LogStream object;
+  int* const highest = reinterpret_cast<int*>(std::numeric_limits<std::uintptr_t>::max());
+  CHECK(logged(reinterpret_cast<const void*>(std::uintptr_t{0xbeef})) == "0xbeef");
+  CHECK(logged(highest) == "0xffffffffffffffff");
+  CHECK(logged(&object).starts_with("0x"));
+}
+
+struct Point {
+  int x;
+  int y;
+};
+
+LogStream& operator<<(LogStream& stream, const Point& point) {
+  return stream << '(' << point.x << ", " << point.y << ')';
+}
+
+TEST_CASE("LogStream: a type of one's own needs one function") {
+  CHECK(logged(Point{3, -4}) == "(3, -4)");
+}
+
+TEST_CASE("LogStream: text that just fits is not cut") {
+  LogStream stream;
+  stream << std::string(kTextBytes, 'x');
+  stream.closeText();
+  CHECK(stream.view() == std::string(kTextBytes, 'x'));
+}
+
+// muduo's stream drops a piece that does not fit as a whole, and nobody can tell.
+TEST_CASE("LogStream: text that is too long is cut, and says by how much") {
+  LogStream stream;
+  stream << "head " << std::string(5000, 'x') << 12345 << 'y' << 0.5 << "tail";
+  stream.closeText();
+  const std::size_t cut = 5 + 5000 + 5 + 1 + 3 + 4 - kTextBytes;
+  CHECK(stream.view() ==
+        "head " + std::string(kTextBytes - 5, 'x') + "...[cut " + std::to_string(cut) + " bytes]");
+}
+
+TEST_CASE("LogStream: a number at the very end is cut like text") {
+  LogStream stream;
+  stream << std::string(kTextBytes - 2, 'x') << 12345;
+  stream.closeText();
+  CHECK(stream.view().substr(kTextBytes - 3) == "x12...[cut 3 bytes]");
+}
+
+TEST_CASE("LogStream: after a cut a short piece does not slip into the gap") {
+  LogStream stream;
+  // The two-byte character does not fit in the last byte, so one byte of room is left.
+  stream << std::string(kTextBytes - 1, 'x') << "\xC3\xA9" << 'y';
+  stream.closeText();
+  CHECK(stream.view().substr(kTextBytes - 2) == "x...[cut 3 bytes]");
+}
+
+TEST_CASE("LogStream: the cut does not go through a character") {
+  for (std::size_t before = kTextBytes - 4; before <= kTextBytes; ++before) {
+    LogStream stream;
+    stream << std::string(before, 'x') << "\xF0\x9F\x94\x94\xF0\x9F\x94\x94";  // two bells
+    const std::string_view text = stream.view();
+    const std::size_t bytesOfBells = text.size() - before;
+    CHECK(bytesOfBells % 4 == 0);
+    CHECK(text.size() <= kTextBytes);
+  }
+}
+
+TEST_CASE("LogStream: after any text the tail has room for the longest that can follow") {
+  LogStream stream;
+  stream << std::string(100'000, 'x');
+  stream.closeText();
+  const std::size_t cut = stream.buffer().cutBytes();
+  stream << " - " << std::string(255, 'f') << ':' << std::numeric_limits<int>::max() << '\n';
+  CHECK(stream.buffer().cutBytes() == cut);
+  CHECK(stream.view().ends_with("f:2147483647\n"));
+  CHECK(stream.view().size() <= FixedBuffer::kBytes);
+}
+
+}  // namespace
