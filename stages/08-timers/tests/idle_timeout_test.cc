@@ -1,0 +1,160 @@
+// TcpServer::setIdleTimeout. How the wheel counts, on simulated time: timing_wheel_test.cc.
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <chrono>
+#include <future>
+#include <memory>
+#include <semaphore>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "rung/net/EventLoop.h"
+
+#include "tests/support/Client.h"
+#include "tests/support/ServerThread.h"
+
+using namespace std::chrono_literals;
+using rung::EventLoop;
+using rung::InetAddress;
+using rung::TcpConnectionPtr;
+using rung::TcpServer;
+using rung::testing::Client;
+using rung::testing::echo;
+using rung::testing::eventually;
+using rung::testing::ServerThread;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+TEST_CASE("TcpServer idle timeout: who says nothing is closed, and not too early") {
+  for (const int threads : {0, 2}) {
+    CAPTURE(threads);
+    const ServerThread server(
+        [](TcpServer& s) {
+          s.setIdleTimeout(80ms, 10ms);
+          s.setMessageCallback(echo);
+        },
+        threads);
+    const auto before = Clock::now();
+    Client client(server.address());
+    client.send("x");
+    CHECK(client.receiveAll() == "x");
+    CHECK(client.lastError() == 0);
+    CHECK(Clock::now() - before >= 80ms);
+  }
+}
+
+TEST_CASE("TcpServer idle timeout: who talks stays, while another is closed") {
+  const ServerThread server([](TcpServer& s) {
+    s.setIdleTimeout(60ms, 10ms);
+    s.setMessageCallback(echo);
+  });
+  Client active(server.address());
+  std::atomic<bool> idleClosed{false};
+  std::thread idle([&] {
+    for (int i = 0; i < 3; ++i) {  // three time-outs long
+      Client client(server.address());
+      CHECK(client.receiveAll().empty());
+    }
+    idleClosed = true;
+  });
+  while (!idleClosed) {
+    REQUIRE(active.send("x"));
+    REQUIRE(active.receive(1) == "x");
+  }
+  idle.join();
+}
+
+TEST_CASE("TcpServer idle timeout: without a message callback bytes count all the same") {
+  const ServerThread server([](TcpServer& s) { s.setIdleTimeout(60ms, 10ms); });
+  Client idle(server.address());
+  Client active(server.address());
+  std::atomic<bool> idleClosed{false};
+  std::thread waiter([&] {
+    CHECK(idle.receiveAll().empty());
+    idleClosed = true;
+  });
+  while (!idleClosed)
+    REQUIRE(active.send("x"));
+  waiter.join();
+}
+
+// A peer that takes a long download sends nothing meanwhile. It is not idle.
+TEST_CASE("TcpServer idle timeout: a slow reader stays as long as it reads") {
+  constexpr std::size_t kBytes = 6 << 20;
+  ServerThread server([](TcpServer& s) {
+    s.setIdleTimeout(100ms, 10ms);
+    s.setConnectionCallback([](const TcpConnectionPtr& c) {
+      if (c->connected()) c->send(std::string(kBytes, 'x'));
+    });
+  });
+  std::counting_semaphore<> beat(0);
+  const rung::TimerId pace = server.loop()->runEvery(10ms, [&] { beat.release(); });
+  Client client(server.address(), 1 << 16);
+  const auto before = Clock::now();
+  std::size_t got = 0;
+  while (got < kBytes) {
+    beat.acquire();
+    const std::size_t piece = client.receive(128 << 10).size();
+    if (piece == 0) break;
+    got += piece;
+  }
+  CHECK(got == kBytes);
+  CHECK(Clock::now() - before > 200ms);  // longer than twice the time-out
+  server.loop()->cancel(pace);
+}
+
+TEST_CASE("TcpServer idle timeout: a peer that neither reads nor sends is closed, output or not") {
+  std::promise<void> down;
+  const ServerThread server([&](TcpServer& s) {
+    s.setIdleTimeout(60ms, 10ms);
+    s.setConnectionCallback([&](const TcpConnectionPtr& c) {
+      c->connected() ? static_cast<void>(c->send(std::string(20 << 20, 'x'))) : down.set_value();
+    });
+  });
+  Client client(server.address(), 1 << 16);
+  CHECK(down.get_future().wait_for(10s) == std::future_status::ready);
+}
+
+TEST_CASE("TcpServer idle timeout: hundreds of idle connections all go") {
+  ServerThread server([](TcpServer& s) { s.setIdleTimeout(200ms, 20ms); }, 2);
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < 400; ++i) {
+    clients.push_back(std::make_unique<Client>(server.address()));
+    REQUIRE(clients.back()->connected());
+  }
+  for (auto& client : clients)
+    CHECK(client->receiveAll().empty());
+  CHECK(eventually([&] { return server.server().connectionCount() == 0; }));
+}
+
+TEST_CASE("TcpServer idle timeout: the server is destroyed by the callback of an idle connection") {
+  ServerThread* self = nullptr;
+  ServerThread server([&](TcpServer& s) {
+    s.setIdleTimeout(30ms, 10ms);
+    s.setConnectionCallback([&](const TcpConnectionPtr& c) {
+      if (!c->connected()) self->ownership().reset();
+    });
+  });
+  self = &server;
+  Client first(server.address());
+  Client second(server.address());
+  CHECK(first.receiveAll().empty());
+  CHECK(second.receiveAll().empty());
+}
+
+TEST_CASE("TcpServer idle timeout: off by default, 8 s when on, and never nothing") {
+  EventLoop loop;
+  TcpServer server(&loop, InetAddress::loopback(0), "idle");
+  CHECK_THROWS_WITH_AS(server.setIdleTimeout(0ms), "idle timeout of 0 ms with a tick of 1000 ms",
+                       std::invalid_argument);
+  CHECK_THROWS_AS(server.setIdleTimeout(1s, 0ms), std::invalid_argument);
+  server.setIdleTimeout();
+}
+
+}  // namespace

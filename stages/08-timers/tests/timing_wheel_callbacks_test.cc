@@ -1,0 +1,180 @@
+#include <doctest/doctest.h>
+
+#include <functional>
+#include <memory>
+
+#include "rung/net/EventLoop.h"
+#include "rung/net/TimingWheel.h"
+
+#include "tests/support/ChildProcess.h"
+
+using namespace std::chrono_literals;
+using rung::EventLoop;
+using rung::TimingWheel;
+using rung::testing::runInChild;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Something that may be idle, and says so to whoever wants to know.
+class Watched : public TimingWheel::Entry {
+ public:
+  explicit Watched(std::function<void()> callback = {}) : callback_(std::move(callback)) {}
+  [[nodiscard]] int timesIdle() const { return timesIdle_; }
+
+ private:
+  void onIdle() override {
+    ++timesIdle_;
+    if (callback_) callback_();
+  }
+  std::function<void()> callback_;
+  int timesIdle_ = 0;
+};
+
+void turn(TimingWheel& wheel, int ticks) {
+  for (int i = 0; i < ticks; ++i)
+    wheel.tick();
+}
+
+TEST_CASE("TimingWheel: an entry's callback may keep it, by a refresh or by adding it") {
+  TimingWheel wheel(nullptr, 2s);
+  Watched* refreshing = nullptr;
+  Watched* adding = nullptr;
+  Watched a([&] {
+    if (a.timesIdle() == 1) wheel.refresh(*refreshing);
+  });
+  Watched b([&] {
+    if (b.timesIdle() == 1) wheel.add(*adding);
+  });
+  refreshing = &a;
+  adding = &b;
+  wheel.add(a);
+  wheel.add(b);
+  turn(wheel, 3);
+  CHECK(a.timesIdle() == 1);
+  CHECK(b.timesIdle() == 1);
+  turn(wheel, 2);
+  CHECK(a.timesIdle() == 1);
+  CHECK(b.timesIdle() == 1);
+  turn(wheel, 1);
+  CHECK(a.timesIdle() == 2);
+  CHECK(b.timesIdle() == 2);
+  CHECK_FALSE(a.isWatched());
+  CHECK_FALSE(b.isWatched());
+}
+
+TEST_CASE("TimingWheel: an entry's callback may destroy it") {
+  TimingWheel wheel(nullptr, 2s);
+  std::unique_ptr<Watched> entry;
+  entry = std::make_unique<Watched>([&] { entry.reset(); });
+  Watched after;
+  wheel.add(*entry);
+  wheel.add(after);
+  turn(wheel, 3);
+  CHECK(entry == nullptr);
+  CHECK(after.timesIdle() == 1);
+}
+
+TEST_CASE("TimingWheel: a callback may remove, destroy and refresh what is due in the same tick") {
+  TimingWheel wheel(nullptr, 2s);
+  Watched removed;
+  Watched refreshed;
+  auto destroyed = std::make_unique<Watched>();
+  Watched added;
+  Watched first([&] {
+    removed.remove();
+    wheel.refresh(refreshed);
+    destroyed.reset();
+    wheel.add(added);
+  });
+  wheel.add(first);
+  wheel.add(removed);
+  wheel.add(refreshed);
+  wheel.add(*destroyed);
+  turn(wheel, 3);
+  CHECK(first.timesIdle() == 1);
+  CHECK(removed.timesIdle() == 0);
+  CHECK(refreshed.timesIdle() == 0);
+  turn(wheel, 2);
+  CHECK(refreshed.timesIdle() + added.timesIdle() == 0);
+  turn(wheel, 1);
+  CHECK(refreshed.timesIdle() == 1);
+  CHECK(added.timesIdle() == 1);
+}
+
+TEST_CASE("TimingWheel: a callback may destroy the wheel, and entries may outlive it") {
+  auto wheel = std::make_unique<TimingWheel>(nullptr, 2s);
+  Watched first([&] { wheel.reset(); });
+  Watched dueToo;
+  Watched dueLater;
+  wheel->add(first);
+  wheel->add(dueToo);
+  turn(*wheel, 1);
+  wheel->add(dueLater);
+  turn(*wheel, 2);
+  CHECK(wheel == nullptr);
+  CHECK(dueToo.timesIdle() == 0);
+  for (const Watched* entry : {&first, &dueToo, &dueLater})
+    CHECK_FALSE(entry->isWatched());
+}
+
+TEST_CASE("TimingWheel: turned by a loop, it expires an entry not before its time") {
+  EventLoop loop;
+  TimingWheel wheel(&loop, 6ms, 2ms);
+  Watched entry([&] { loop.quit(); });
+  wheel.add(entry);
+  const Clock::time_point added = Clock::now();
+  loop.loop();
+  CHECK(Clock::now() - added >= 6ms);
+}
+
+TEST_CASE("TimingWheel: a loop that gets stuck does not make it expire an entry too early") {
+  EventLoop loop;
+  TimingWheel wheel(&loop, 10ms, 5ms);
+  const Clock::time_point start = Clock::now();
+  Clock::time_point refreshed;
+  Watched entry([&] { loop.quit(); });
+  wheel.add(entry);
+  loop.queueInLoop([&] {
+    while (Clock::now() - start < 9ms) {
+      // stuck
+    }
+    wheel.refresh(entry);
+    refreshed = Clock::now();
+  });
+  loop.loop();
+  CHECK(Clock::now() - refreshed >= 10ms);
+}
+
+TEST_CASE("TimingWheel: destroyed, it leaves no timer behind; destroyed after its loop, no harm") {
+  Watched entry;
+  std::unique_ptr<TimingWheel> late;
+  {
+    EventLoop loop;
+    {
+      TimingWheel wheel(&loop, 1ms, 1ms);
+      wheel.add(entry);
+    }
+    late = std::make_unique<TimingWheel>(&loop, 1s);
+    loop.runAfter(5ms, [&] { loop.quit(); });
+    loop.loop();
+    CHECK(entry.timesIdle() == 0);
+    late->add(entry);
+  }
+  late.reset();
+  CHECK_FALSE(entry.isWatched());
+}
+
+TEST_CASE("TimingWheel: turned from a callback of its own, it aborts") {
+  const auto child = runInChild([] {
+    TimingWheel wheel(nullptr, 1s);
+    Watched entry([&] { wheel.tick(); });
+    wheel.add(entry);
+    turn(wheel, 2);
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("TimingWheel turned by a callback of its own"));
+}
+
+}  // namespace
