@@ -1,65 +1,148 @@
 #include "rung/base/Logging.h"
 
+#include <poll.h>
 #include <unistd.h>
 
-#include <cstdio>
+#include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <string>
-#include <system_error>
 
-#include "rung/base/Timestamp.h"
+#include "rung/base/CurrentThread.h"
 
 namespace rung {
 
 namespace {
 
-void writeToStderr(std::string_view line) {
-  // stderr has no buffer: the line goes out in one write(2), so that two threads do not mix theirs.
-  // There is nowhere to report a failure to.
-  (void)std::fwrite(line.data(), 1, line.size(), stderr);
-}
+std::atomic<Logger::Output> output{Logger::writeToStdout};
+std::atomic<Logger::Flush> flush{nullptr};
 
-std::atomic<Logger::Output> output{writeToStderr};
-
-const char* nameOf(LogLevel level) {
-  static constexpr const char* kNames[] = {"TRACE ", "DEBUG ", "INFO  ",
-                                           "WARN  ", "ERROR ", "FATAL "};
+std::string_view nameOf(LogLevel level) {
+  static constexpr std::string_view kNames[] = {"TRACE ", "DEBUG ", "INFO  ",
+                                                "WARN  ", "ERROR ", "FATAL "};
   return kNames[static_cast<int>(level)];
 }
 
-const char* baseName(const char* path) {
-  const char* slash = std::strrchr(path, '/');
-  return slash == nullptr ? path : slash + 1;
+/// What a thread's lines of one second have in common: "20261123 09:49:05.000000Z 14022 ". Turning
+/// seconds into a date costs more than all the rest of a line.
+struct Prefix {
+  static constexpr std::size_t kMicrosecondsAt = sizeof "20261123 09:49:05." - 1;
+  static constexpr std::size_t kMicrosecondsEnd = kMicrosecondsAt + 6;
+
+  std::int64_t second = -1;
+  pid_t tid = 0;  // changes in a forked child
+  bool local = false;
+  std::size_t length = 0;
+  char text[64] = "";
+
+  void renew(std::int64_t newSecond, pid_t newTid, bool newLocal) {
+    const Timestamp when(newSecond * 1'000'000);
+    const std::string date = newLocal ? when.toLocalString() : when.toString();
+    const std::string all = date + ' ' + std::to_string(newTid) + ' ';
+    second = newSecond;
+    tid = newTid;
+    local = newLocal;
+    length = std::min(all.size(), sizeof text);
+    std::memcpy(text, all.data(), length);
+  }
+};
+
+constinit thread_local Prefix prefix;
+
+void beginLine(LogStream& stream, Timestamp when, LogLevel level, bool local) {
+  std::int64_t second = when.microsecondsSinceEpoch() / 1'000'000;
+  auto microseconds = static_cast<int>(when.microsecondsSinceEpoch() % 1'000'000);
+  if (microseconds < 0) {  // before 1970; the division rounded toward zero
+    microseconds += 1'000'000;
+    --second;
+  }
+  const pid_t tid = CurrentThread::tid();
+  if (second != prefix.second || tid != prefix.tid || local != prefix.local) {
+    prefix.renew(second, tid, local);
+  }
+  char* const text = stream.buffer().end();
+  stream << std::string_view(prefix.text, prefix.length) << nameOf(level);
+  for (char* digit = text + Prefix::kMicrosecondsEnd; digit != text + Prefix::kMicrosecondsAt;) {
+    *--digit = static_cast<char>('0' + microseconds % 10);
+    microseconds /= 10;
+  }
+}
+
+void endLine(LogStream& stream, SourceFile file, int line) {
+  stream.closeText();
+  stream << " - " << file.name() << ':' << line << '\n';
+}
+
+// glibc's strerror_r returns the text; the one of POSIX fills the buffer and returns 0.
+[[maybe_unused]] const char* textOf(const char* text, const char*) {
+  return text;
+}
+[[maybe_unused]] const char* textOf(int, const char* buffer) {
+  return buffer;
 }
 
 }  // namespace
 
 std::atomic<LogLevel> Logger::level_{LogLevel::info};
+std::atomic<bool> Logger::localTime_{false};
+std::atomic<bool> Logger::aborting_{false};
 
-Logger::Logger(const char* file, int line, LogLevel level, int savedErrno)
+Logger::Logger(SourceFile file, int line, LogLevel level, int savedErrno)
     : file_(file),
       line_(line),
       lineLevel_(level),
       savedErrno_(savedErrno),
       // Callers look at errno after they have logged; what happens in here must not change it.
       callersErrno_(errno) {
-  stream_ << Timestamp::now().toString() << ' ' << gettid() << ' ' << nameOf(level);
+  beginLine(stream_, Timestamp::now(), level, localTime_.load(std::memory_order_relaxed));
 }
 
 Logger::~Logger() {
   if (savedErrno_ != 0) {
-    stream_ << ": " << std::generic_category().message(savedErrno_) << " (errno " << savedErrno_
-            << ')';
+    char text[128] = "";
+    stream_ << ": " << textOf(strerror_r(savedErrno_, text, sizeof text), text) << " (errno "
+            << savedErrno_ << ')';
   }
-  stream_ << " - " << baseName(file_) << ':' << line_ << '\n';
-  output.load()(stream_.str());
-  if (lineLevel_ == LogLevel::fatal) std::abort();
+  endLine(stream_, file_, line_);
+  if (lineLevel_ == LogLevel::fatal) aborting_.store(true);
+  output.load()(stream_.view());
+  if (lineLevel_ == LogLevel::fatal) {
+    if (const Flush flushOutput = flush.load(); flushOutput != nullptr) flushOutput();
+    std::abort();
+  }
   errno = callersErrno_;
 }
 
 void Logger::setOutput(Output newOutput) {
-  output.store(newOutput == nullptr ? writeToStderr : newOutput);
+  output.store(newOutput == nullptr ? writeToStdout : newOutput);
+}
+
+void Logger::setFlush(Flush newFlush) {
+  flush.store(newFlush);
+}
+
+void Logger::writeToStdout(std::string_view line) {
+  while (!line.empty()) {
+    const ssize_t written = write(STDOUT_FILENO, line.data(), line.size());
+    if (written >= 0) {
+      line.remove_prefix(static_cast<std::size_t>(written));
+    } else if (errno == EAGAIN) {
+      // Somebody made the terminal or the pipe non-blocking; it is shared with other processes.
+      pollfd stdoutWritable{STDOUT_FILENO, POLLOUT, 0};
+      (void)poll(&stdoutWritable, 1, -1);
+    } else if (errno != EINTR) {
+      return;  // there is nowhere to report it to
+    }
+  }
+}
+
+std::string formatLogLine(Timestamp when, LogLevel level, SourceFile file, int line,
+                          std::string_view text) {
+  LogStream stream;
+  beginLine(stream, when, level, false);
+  stream << text;
+  endLine(stream, file, line);
+  return std::string(stream.view());
 }
 
 }  // namespace rung

@@ -2,9 +2,12 @@
 
 #include <atomic>
 #include <cerrno>
-#include <sstream>
+#include <string>
 #include <string_view>
 
+#include "rung/base/LogStream.h"
+#include "rung/base/SourceFile.h"
+#include "rung/base/Timestamp.h"
 #include "rung/base/noncopyable.h"
 
 namespace rung {
@@ -13,43 +16,69 @@ enum class LogLevel { trace, debug, info, warn, error, fatal };
 
 /// One log line in the making: built by a LOG_ macro, written out when the statement ends.
 /// A line reads `20261123 09:49:05.622287Z 14022 INFO  text - File.cc:42`.
-/// This is the simplest thing that works, an ostringstream and one write for each line. Stage 07
-/// puts another engine behind the same macros.
+/// It is formatted on the stack, without memory from the heap. Where it goes is up to the output;
+/// AsyncLogging is the one for servers.
 /// Thread: any. A line is handed to the output whole.
-/// Errors: never fails; errno is the same after the statement as before it.
+/// Errors: never fails; errno is the same after the statement as before it. A line that is longer
+/// than FixedBuffer::kBytes is cut, and says so.
+/// Source: muduo base/Logging.h.
 class Logger : noncopyable {
  public:
   /// Receives each finished line, newline included. Called on the thread that logs, which may be
   /// any; must not log itself.
   using Output = void (*)(std::string_view line);
+  /// Returns when all that the output was given is out of the process.
+  using Flush = void (*)();
 
   /// Use the macros below instead. `savedErrno` other than 0 adds its text to the line.
-  Logger(const char* file, int line, LogLevel level, int savedErrno = 0);
+  Logger(SourceFile file, int line, LogLevel level, int savedErrno = 0);
 
-  /// Writes the line. For LogLevel::fatal it then aborts the process.
+  /// Writes the line. For LogLevel::fatal it then flushes the output and aborts the process.
   ~Logger();
 
-  [[nodiscard]] std::ostream& stream() { return stream_; }
+  [[nodiscard]] LogStream& stream() { return stream_; }
 
   /// Lines below this level cost one relaxed load and nothing else. The default is info.
   /// Thread: any.
   [[nodiscard]] static LogLevel level() { return level_.load(std::memory_order_relaxed); }
   static void setLevel(LogLevel level) { level_.store(level, std::memory_order_relaxed); }
 
-  /// Sends all later lines to `output`; nullptr brings the default back.
+  /// Sends all later lines to `output`; nullptr brings the default back, writeToStdout().
   /// Thread: any.
   static void setOutput(Output output);
 
+  /// For an output that holds lines back: how to get them out before an abort. nullptr: no need.
+  /// Thread: any.
+  static void setFlush(Flush flush);
+
+  /// Whether lines show the time zone of the process, "17:49:05.622287+0800", instead of UTC.
+  /// Thread: any.
+  static void setLocalTime(bool local) { localTime_.store(local, std::memory_order_relaxed); }
+
+  /// Whether a fatal line is on its way. An output that may drop lines must not drop that one.
+  /// Thread: any.
+  [[nodiscard]] static bool aborting() { return aborting_.load(); }
+
+  /// Writes `line` to file descriptor 1, at once and whole: a line that waits in a buffer of stdio
+  /// is lost in a crash, and shown twice after a fork.
+  static void writeToStdout(std::string_view line);
+
  private:
   static std::atomic<LogLevel> level_;
+  static std::atomic<bool> localTime_;
+  static std::atomic<bool> aborting_;
 
-  std::ostringstream stream_;
-  const char* file_;
+  LogStream stream_;
+  SourceFile file_;
   int line_;
   LogLevel lineLevel_;
   int savedErrno_;
   int callersErrno_;
 };
+
+/// A line such as the macros make, for the back-end: it cannot log to itself.
+[[nodiscard]] std::string formatLogLine(Timestamp when, LogLevel level, SourceFile file, int line,
+                                        std::string_view text);
 
 /// Turns `stream << a << b` into void: `&` binds looser than `<<` and tighter than `?:`, so a LOG_
 /// macro is one expression, and an `else` after it belongs to the `if` before it.

@@ -2,24 +2,41 @@
 
 #include <utility>
 
+#include "rung/base/Logging.h"
 #include "rung/net/TcpConnection.h"
 
 namespace rung {
 
-std::shared_ptr<ConnectionSet> ConnectionSet::create(
-    ConnectionProfile profile, std::shared_ptr<std::atomic<std::size_t>> live) {
-  std::shared_ptr<ConnectionSet> set(new ConnectionSet(std::move(live)));
+std::shared_ptr<ConnectionSet> ConnectionSet::create(ConnectionProfile profile,
+                                                     std::shared_ptr<std::atomic<std::size_t>> live,
+                                                     IdleTimeout idle) {
+  std::shared_ptr<ConnectionSet> set(new ConnectionSet(std::move(live), idle));
   // Weak: the set owns the connections, and they own the profile.
   profile.closeCallback = [weak = set->weak_from_this()](const TcpConnectionPtr& connection) {
     if (const auto locked = weak.lock()) locked->remove(connection);
   };
+  if (idle.timeout.count() > 0) {
+    profile.messageCallback = [weak = set->weak_from_this(), inner = profile.messageCallback](
+                                  const TcpConnectionPtr& connection, Buffer& buffer,
+                                  Timestamp receiveTime) {
+      if (const auto locked = weak.lock()) locked->touch(connection);
+      inner ? inner(connection, buffer, receiveTime) : buffer.retrieveAll();
+    };
+  }
   set->profile_ = std::make_shared<const ConnectionProfile>(std::move(profile));
   return set;
 }
 
 void ConnectionSet::add(const TcpConnectionPtr& connection) {
-  connections_.emplace(connection->id(), connection);
+  Member& member = connections_.try_emplace(connection->id(), connection).first->second;
   live_->fetch_add(1, std::memory_order_relaxed);
+  if (idle_.timeout.count() > 0) {
+    if (wheel_ == nullptr) {
+      wheel_ = std::make_unique<TimingWheel>(profile_->loop, idle_.timeout, idle_.tick);
+    }
+    member.wheel = wheel_.get();
+    wheel_->add(member);
+  }
   connection->connectEstablished();
 }
 
@@ -31,24 +48,43 @@ void ConnectionSet::remove(const TcpConnectionPtr& connection) {
 
 void ConnectionSet::drain(Task whenEmpty) {
   whenEmpty_ = std::move(whenEmpty);
-  for (const auto& [id, connection] : connections_)
-    connection->shutdown();
+  for (const auto& [id, member] : connections_)
+    member.connection->shutdown();
   tellWhenEmpty();
 }
 
 std::size_t ConnectionSet::cut() {
-  for (const auto& [id, connection] : connections_)
-    connection->forceClose();
+  for (const auto& [id, member] : connections_)
+    member.connection->forceClose();
   return connections_.size();
 }
 
 void ConnectionSet::destroy() {
   // Callbacks run meanwhile, and may do anything: they must not meet a map that is being walked.
+  wheel_.reset();
   const auto doomed = std::exchange(connections_, {});
   live_->fetch_sub(doomed.size(), std::memory_order_relaxed);
-  for (const auto& [id, connection] : doomed)
-    connection->connectDestroyed();
+  for (const auto& [id, member] : doomed)
+    member.connection->connectDestroyed();
   tellWhenEmpty();
+}
+
+/// Bytes have arrived: one look-up and one store.
+void ConnectionSet::touch(const TcpConnectionPtr& connection) {
+  const auto found = connections_.find(connection->id());
+  if (found != connections_.end()) wheel_->refresh(found->second);
+}
+
+void ConnectionSet::Member::onIdle() {
+  // A peer that reads a long answer slowly sends nothing meanwhile: as long as the output shrinks,
+  // it is not idle.
+  const std::size_t waiting = connection->outputBytes();
+  if (waiting != std::exchange(outputBytes, waiting) && waiting > 0) {
+    wheel->refresh(*this);
+    return;
+  }
+  LOG_DEBUG << connection->name() << " was idle for too long, closing";
+  connection->forceClose();
 }
 
 void ConnectionSet::tellWhenEmpty() {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <unordered_map>
@@ -8,8 +9,15 @@
 #include "rung/base/Task.h"
 #include "rung/base/noncopyable.h"
 #include "rung/net/Callbacks.h"
+#include "rung/net/TimingWheel.h"
 
 namespace rung {
+
+/// When a connection is idle for too long, and how exactly that is known.
+struct IdleTimeout {
+  std::chrono::milliseconds timeout{0};  // 0: never
+  std::chrono::milliseconds tick{1000};
+};
 
 /// The connections of one server on one loop.
 /// Each loop keeps its own, so that a connection lives and dies without a lock and without a visit
@@ -21,7 +29,7 @@ class ConnectionSet : noncopyable, public std::enable_shared_from_this<Connectio
   /// `profile` is what all connections here get, less the closeCallback, which is this set's.
   /// `live` counts the connections of all sets of the server; any thread may read it.
   [[nodiscard]] static std::shared_ptr<ConnectionSet> create(
-      ConnectionProfile profile, std::shared_ptr<std::atomic<std::size_t>> live);
+      ConnectionProfile profile, std::shared_ptr<std::atomic<std::size_t>> live, IdleTimeout idle);
 
   /// Thread: any.
   [[nodiscard]] const std::shared_ptr<const ConnectionProfile>& profile() const { return profile_; }
@@ -38,14 +46,28 @@ class ConnectionSet : noncopyable, public std::enable_shared_from_this<Connectio
   void destroy();
 
  private:
-  explicit ConnectionSet(std::shared_ptr<std::atomic<std::size_t>> live) : live_(std::move(live)) {}
+  /// A connection, and what the wheel knows it by.
+  struct Member final : TimingWheel::Entry {
+    explicit Member(TcpConnectionPtr c) : connection(std::move(c)) {}
+    void onIdle() override;
 
+    const TcpConnectionPtr connection;
+    TimingWheel* wheel = nullptr;
+    std::size_t outputBytes = 0;  // that waited when it was last looked at
+  };
+
+  ConnectionSet(std::shared_ptr<std::atomic<std::size_t>> live, IdleTimeout idle)
+      : live_(std::move(live)), idle_(idle) {}
+
+  void touch(const TcpConnectionPtr& connection);
   void remove(const TcpConnectionPtr& connection);
   void tellWhenEmpty();
 
   std::shared_ptr<const ConnectionProfile> profile_;
   const std::shared_ptr<std::atomic<std::size_t>> live_;
-  std::unordered_map<std::uint64_t, TcpConnectionPtr> connections_;
+  const IdleTimeout idle_;
+  std::unique_ptr<TimingWheel> wheel_;  // made by the first connection, on the loop's thread
+  std::unordered_map<std::uint64_t, Member> connections_;
   Task whenEmpty_;
 };
 

@@ -6,6 +6,7 @@
 #include "rung/base/CurrentThread.h"
 #include "rung/base/Logging.h"
 #include "rung/net/Mailbox.h"
+#include "rung/net/TimerQueue.h"
 
 namespace rung {
 
@@ -23,7 +24,8 @@ thread_local std::shared_ptr<Mailbox> mailboxOfThisThread;
 EventLoop::EventLoop(PollerKind kind)
     : poller_(Poller::create(kind)),
       mailbox_(std::make_shared<Mailbox>(this)),
-      wakeupChannel_(this, mailbox_->wakeupFd()) {
+      wakeupChannel_(this, mailbox_->wakeupFd()),
+      timers_(std::make_unique<TimerQueue>(this)) {
   if (const EventLoop* other = ofCurrentThread()) {
     LOG_FATAL << "thread " << CurrentThread::tid() << " has an EventLoop already, at " << other;
   }
@@ -38,6 +40,7 @@ EventLoop::~EventLoop() {
   // what these own may in turn own Channels.
   poller_.reset();
   mailbox_->close();
+  timers_->close();
   if (mailboxOfThisThread == mailbox_) mailboxOfThisThread.reset();
 }
 
@@ -93,6 +96,22 @@ void EventLoop::runInLoop(Task task) {
 
 void EventLoop::queueInLoop(Task task) {
   (void)mailbox_->post(std::move(task));
+}
+
+TimerId EventLoop::runAt(std::chrono::steady_clock::time_point deadline, Task task) {
+  return timers_->addAt(deadline, std::move(task));
+}
+
+TimerId EventLoop::runAfter(std::chrono::steady_clock::duration delay, Task task) {
+  return timers_->addAfter(delay, std::move(task));
+}
+
+TimerId EventLoop::runEvery(std::chrono::steady_clock::duration interval, Task task) {
+  return timers_->addEvery(interval, std::move(task));
+}
+
+bool EventLoop::cancel(TimerId id) {
+  return timers_->cancel(id);
 }
 
 void EventLoop::wakeup() {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -9,10 +10,12 @@
 #include "rung/base/noncopyable.h"
 #include "rung/net/Channel.h"
 #include "rung/net/Poller.h"
+#include "rung/net/TimerId.h"
 
 namespace rung {
 
 class Mailbox;
+class TimerQueue;
 
 /// The reactor: waits for events and hands each to its Channel; in between, runs what other threads
 /// have handed to it. One loop per thread: it belongs to the thread that creates it.
@@ -42,6 +45,27 @@ class EventLoop : noncopyable {
   /// before it, so that a task which queues itself does not keep I/O waiting.
   /// Thread: any. Tasks of one thread run in its order.
   void queueInLoop(Task task);
+
+  /// Runs `task` on the loop's thread once `deadline` has come; in the next round if it has passed,
+  /// never inline. Timers of equal deadline run in the order in which they were added.
+  /// Thread: any.
+  /// Lifetime: what is left when the loop goes is destroyed without having run.
+  /// Units: steady_clock; setting the wall clock changes nothing.
+  TimerId runAt(std::chrono::steady_clock::time_point deadline, Task task);
+  TimerId runAfter(std::chrono::steady_clock::duration delay, Task task);
+
+  /// Runs `task` at the end of each `interval`. A run that comes late does not shift those after
+  /// it, and what was missed altogether is left out.
+  /// Thread: any.
+  /// Errors: throws std::invalid_argument unless `interval` is more than zero.
+  TimerId runEvery(std::chrono::steady_clock::duration interval, Task task);
+
+  /// Ends a timer of this loop. After it returns on the loop's thread, the timer does not run, even
+  /// if it was due in the round at hand; on another thread, a run that has begun may be under way.
+  /// Thread: any; from a timer's own callback too.
+  /// Errors: false, and nothing done, if there is no such timer any more: it has run, or was
+  /// cancelled before.
+  bool cancel(TimerId id);
 
   /// Makes the loop go round once, if it sleeps.
   /// Thread: any.
@@ -86,6 +110,7 @@ class EventLoop : noncopyable {
   const std::shared_ptr<Mailbox> mailbox_;
   Channel wakeupChannel_;
   std::vector<Task> batch_;
+  const std::unique_ptr<TimerQueue> timers_;
 };
 
 }  // namespace rung

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <stdexcept>
 #include <utility>
 #include <vector>
 
@@ -50,6 +51,7 @@ class TcpServer::Core : noncopyable, public std::enable_shared_from_this<Core> {
   std::unique_ptr<EventLoopThreadPool> threadPool;
   ThreadInitCallback threadInit;
   ConnectionProfile profile;
+  IdleTimeout idle;
 
  private:
   enum class Phase { running, stopping, stopped };
@@ -81,7 +83,7 @@ void TcpServer::Core::start() {
     ConnectionProfile own = profile;
     own.loop = loop;
     own.mailbox = loop->mailbox();
-    sets_.push_back(ConnectionSet::create(std::move(own), live));
+    sets_.push_back(ConnectionSet::create(std::move(own), live, idle));
   }
   acceptor_->setNewConnectionCallback(
       [weak = weak_from_this()](Socket socket, const InetAddress& peer) {
@@ -229,6 +231,15 @@ void TcpServer::setHalfCloseCallback(HalfCloseCallback callback) {
 }
 void TcpServer::setLimits(const ConnectionLimits& limits) {
   profileBeforeStart("setLimits").limits = limits;
+}
+
+void TcpServer::setIdleTimeout(std::chrono::milliseconds timeout, std::chrono::milliseconds tick) {
+  profileBeforeStart("setIdleTimeout");
+  if (timeout.count() <= 0 || tick.count() <= 0) {
+    throw std::invalid_argument("idle timeout of " + std::to_string(timeout.count()) +
+                                " ms with a tick of " + std::to_string(tick.count()) + " ms");
+  }
+  core_->idle = {timeout, tick};
 }
 
 void TcpServer::start() {

@@ -54,6 +54,12 @@ class TcpServer : noncopyable {
   /// Without one, a connection whose peer half-closes ends when its output is sent.
   void setHalfCloseCallback(HalfCloseCallback callback);
   void setLimits(const ConnectionLimits& limits);
+  /// Closes connections from which nothing has come for `timeout`, and into which nothing could be
+  /// sent either, at the latest one `tick` after that. Off by default; 8 s if you do not say
+  /// otherwise.
+  /// Errors: throws std::invalid_argument unless both are more than zero.
+  void setIdleTimeout(std::chrono::milliseconds timeout = std::chrono::seconds(8),
+                      std::chrono::milliseconds tick = std::chrono::seconds(1));
 
   /// Starts the threads and listens. Twice does no harm.
   /// Errors: throws std::system_error.

@@ -1,0 +1,153 @@
+#include "rung/base/LogFile.h"
+
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <system_error>
+#include <utility>
+
+#include "rung/base/Logging.h"
+
+namespace rung {
+
+namespace {
+
+std::string hostName() {
+  char name[256] = "";
+  if (gethostname(name, sizeof name - 1) != 0 || name[0] == '\0') return "unknown-host";
+  std::string host = name;
+  std::replace(host.begin(), host.end(), '/', '-');
+  return host;
+}
+
+std::int64_t dayOf(Timestamp when) {
+  const auto sinceEpoch = std::chrono::microseconds(when.microsecondsSinceEpoch());
+  return std::chrono::floor<std::chrono::days>(sinceEpoch).count();
+}
+
+/// "20261123-094905", UTC.
+std::string secondOf(Timestamp when) {
+  const auto sinceEpoch = std::chrono::microseconds(when.microsecondsSinceEpoch());
+  const time_t seconds = std::chrono::floor<std::chrono::seconds>(sinceEpoch).count();
+  tm date{};
+  char text[32];
+  if (gmtime_r(&seconds, &date) == nullptr) return std::to_string(seconds);
+  return {text, strftime(text, sizeof text, "%Y%m%d-%H%M%S", &date)};
+}
+
+}  // namespace
+
+LogFile::LogFile(Options options) : options_(std::move(options)), host_(hostName()) {}
+
+void LogFile::open() {
+  (void)makeReady(options_.clock());  // reported, and tried again with the first line
+}
+
+void LogFile::append(std::string_view lines) {
+  const Timestamp now = options_.clock();
+  if (const int error = makeReady(now); error != 0) return lose(lines, error);
+  if (missingLines_ > 0) writeWhatIsMissing(now);
+  while (!lines.empty()) {
+    std::size_t size = sizeThatFits(lines);
+    if (size == 0) {
+      if (openNext(now) == 0) continue;
+      size = lines.size();  // a file that is too long is better than none
+    }
+    const AppendFile::Appended done = file_.append(lines.substr(0, size));
+    if (done.bytes > 0) midLine_ = lines[done.bytes - 1] != '\n';
+    lines.remove_prefix(done.bytes);
+    if (done.error != 0) {
+      report("write", done.error);
+      return lose(lines, done.error);
+    }
+  }
+}
+
+void LogFile::startOver() {
+  file_.close();
+  descriptor_.store(-1);
+  second_.clear();
+  missingLines_ = 0;  // the parent tells of them
+}
+
+/// Sees to it that there is a file, of today, that has a name.
+int LogFile::makeReady(Timestamp now) {
+  const bool writable = file_.isOpen() && !file_.deleted();
+  if (writable && dayOf(now) == day_) return 0;
+  const int error = openNext(now);
+  return writable ? 0 : error;
+}
+
+/// Opens the next file before it lets go of the last one, which serves on if that fails: a server
+/// that has run out of descriptors has something to say.
+int LogFile::openNext(Timestamp now) {
+  const std::string second = secondOf(now);
+  int number = second == second_ ? number_ + 1 : 1;
+  constexpr int kTries = 10000;
+  AppendFile next;
+  int error = EEXIST;
+  for (const int last = number + kTries; error == EEXIST && number < last; ++number)
+    error = next.open(pathOf(second, number), AppendFile::Existing::refuse);
+  if (error != 0) {
+    report("open", error);
+    return error;
+  }
+  second_ = second;
+  number_ = number - 1;
+  path_ = pathOf(second, number_);
+  day_ = dayOf(now);
+  midLine_ = false;
+  descriptor_.store(next.descriptor());
+  file_ = std::move(next);
+  return 0;
+}
+
+std::string LogFile::pathOf(const std::string& second, int number) const {
+  std::string path = options_.baseName + '.' + second + '.' + host_ + '.';
+  path += std::to_string(getpid());
+  if (number > 1) path += '_' + std::to_string(number);
+  return path + ".log";
+}
+
+/// How much of `lines`, in whole lines, this file still takes. A line that no file would take goes
+/// into an empty one.
+std::size_t LogFile::sizeThatFits(std::string_view lines) const {
+  const std::int64_t room = options_.rollBytes - file_.writtenBytes();
+  if (room >= static_cast<std::int64_t>(lines.size())) return lines.size();
+  std::size_t newline = lines.npos;
+  if (room > 0) newline = lines.rfind('\n', static_cast<std::size_t>(room) - 1);
+  if (newline == lines.npos && file_.writtenBytes() == 0) newline = lines.find('\n');
+  if (newline != lines.npos) return newline + 1;
+  return file_.writtenBytes() == 0 ? lines.size() : 0;
+}
+
+void LogFile::writeWhatIsMissing(Timestamp now) {
+  std::string text = midLine_ ? "\n" : "";
+  text += formatLogLine(now, LogLevel::warn, __FILE__, __LINE__,
+                        std::to_string(missingLines_) + " log lines could not be written: " +
+                            std::generic_category().message(missingWhy_));
+  const AppendFile::Appended done = file_.append(text);
+  if (done.bytes > 0) midLine_ = text[done.bytes - 1] != '\n';
+  if (done.error == 0) missingLines_ = 0;
+}
+
+void LogFile::lose(std::string_view lines, int error) {
+  const auto count = static_cast<std::uint64_t>(std::count(lines.begin(), lines.end(), '\n'));
+  lostLines_ += count;
+  missingLines_ += count;
+  missingWhy_ = error;
+}
+
+void LogFile::report(const char* call, int error) {
+  // Once for each kind: a full disk fails every line, and stderr may be on that disk.
+  if (std::find(reported_.begin(), reported_.end(), error) != reported_.end()) return;
+  reported_.push_back(error);
+  std::fprintf(stderr, "rung: log %s*: %s: %s (told once; lines that are lost are counted)\n",
+               options_.baseName.c_str(), call, std::generic_category().message(error).c_str());
+}
+
+}  // namespace rung

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "rung/base/AppendFile.h"
+#include "rung/base/Timestamp.h"
+#include "rung/base/noncopyable.h"
+
+namespace rung {
+
+/// A log that is a series of files: it rolls to the next one when one is large enough, and at
+/// midnight UTC. They are named `base.20261123-094905.host.pid.log`; the second one of the same
+/// second is `base.20261123-094905.host.pid_2.log`. A file that exists already is left alone.
+/// Lines reach the kernel before append() returns; AsyncLogging calls it with many at a time.
+/// Thread: any, one at a time; descriptor() any.
+/// Errors: never throws and never stops. What cannot be written is counted, the first error of each
+/// kind is told on stderr, and when writing works again, a line in the log says what is missing.
+/// Source: muduo base/LogFile.h.
+class LogFile : noncopyable {
+ public:
+  using Clock = std::function<Timestamp()>;
+
+  struct Options {
+    std::string baseName = "rung";                   // with a directory: "/var/log/server"
+    std::int64_t rollBytes = std::int64_t{1} << 29;  // a longer file has only a single line
+    Clock clock = Timestamp::now;                    // must not log
+  };
+
+  explicit LogFile(Options options);
+
+  /// Opens the first file now, so that an error shows now; append() would do it too.
+  void open();
+
+  /// `lines` are whole lines, each with its newline.
+  void append(std::string_view lines);
+
+  /// For a forked child: leaves the parent's file alone, and begins one with its own pid.
+  void startOver();
+
+  /// Of the file being written; empty before the first one.
+  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] std::uint64_t lostLines() const { return lostLines_; }
+  /// Of the file being written, or -1. Thread: any, also from a signal handler.
+  [[nodiscard]] int descriptor() const { return descriptor_.load(); }
+
+ private:
+  [[nodiscard]] int makeReady(Timestamp now);
+  [[nodiscard]] int openNext(Timestamp now);
+  [[nodiscard]] std::string pathOf(const std::string& second, int number) const;
+  [[nodiscard]] std::size_t sizeThatFits(std::string_view lines) const;
+  [[nodiscard]] int write(std::string_view lines);
+  void writeWhatIsMissing(Timestamp now);
+  void lose(std::string_view lines, int error);
+  void report(const char* call, int error);
+
+  const Options options_;
+  const std::string host_;
+  AppendFile file_;
+  std::atomic<int> descriptor_{-1};
+  std::string path_;
+  std::string second_;  // of the file's name
+  int number_ = 0;      // among the files of that second
+  std::int64_t day_ = 0;
+
+  bool midLine_ = false;  // the file ends in a part of a line
+  std::uint64_t lostLines_ = 0;
+  std::uint64_t missingLines_ = 0;  // lost since the last line that says so
+  int missingWhy_ = 0;
+  std::vector<int> reported_;
+};
+
+}  // namespace rung

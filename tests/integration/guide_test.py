@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""The programs that docs/guide/using.md shows do what it says: guide_test.py PROGRAM...
+
+The arguments are the paths of guide-logging, guide-stop, guide-threads and guide-timers.
+"""
+
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
+import tap  # noqa: E402
+
+PROGRAMS = {pathlib.Path(path).name: path for path in sys.argv[1:]}
+
+
+class Guide(unittest.TestCase):
+    def serve(self, name):
+        server = subprocess.Popen([PROGRAMS[name]], stdout=subprocess.PIPE, text=True)
+
+        def clean_up():
+            server.kill()
+            server.wait()
+            server.stdout.close()
+        self.addCleanup(clean_up)
+        host, port = re.fullmatch(r'listening on (.*):(\d+)\n', server.stdout.readline()).groups()
+        client = socket.create_connection((host, int(port)), timeout=20)
+        self.addCleanup(client.close)
+        return server, client
+
+    def run_to_end(self, name, *arguments):
+        return subprocess.run([PROGRAMS[name], *arguments], text=True, capture_output=True,
+                              timeout=20, check=True).stdout
+
+    def test_timers(self):
+        """guide-timers: three ticks, nothing of what was cancelled, and the end"""
+        self.assertEqual(self.run_to_end('guide-timers'), 'tick 1\ntick 2\ntick 3\ndone\n')
+
+    def test_logging(self):
+        """guide-logging: all lines are in the file when the program has ended"""
+        with tempfile.TemporaryDirectory() as folder:
+            self.assertEqual(self.run_to_end('guide-logging', f'{folder}/server'), '')
+            (file,) = pathlib.Path(folder).iterdir()
+            self.assertRegex(file.name, r'^server\.\d{8}-\d{6}\..+\.\d+\.log$')
+            lines = file.read_text().splitlines()
+        self.assertEqual(len(lines), 4)
+        for line, text in zip(lines, ['INFO  line 1 of 3, half of it: 0.5',
+                                      'INFO  line 2 of 3, half of it: 1',
+                                      'INFO  line 3 of 3, half of it: 1.5',
+                                      'WARN  that was all']):
+            self.assertRegex(line, rf'^\d{{8}} \d\d:\d\d:\d\d\.\d{{6}}Z \d+ {text} - '
+                                   r'logging\.cc:\d+$')
+
+    def test_threads(self):
+        """guide-threads: each line gets its sum, however the lines arrive"""
+        _, client = self.serve('guide-threads')
+        answers = client.makefile('r')
+        client.sendall(b'12')
+        client.sendall(b'3\n99')
+        self.assertEqual(answers.readline(), '6\n')
+        client.sendall(b'\n')
+        self.assertEqual(answers.readline(), '18\n')
+
+    def test_stop(self):
+        """guide-stop: an idle client is closed; SIGTERM lets the others end, and counts them"""
+        server, client = self.serve('guide-stop')
+        client.sendall(b'x')
+        self.assertEqual(client.makefile('rb').read(), b'x')  # until the server closed
+        busy = socket.create_connection(client.getpeername(), timeout=20)
+        busy.sendall(b'y')
+        self.assertEqual(busy.recv(1), b'y')
+        server.send_signal(signal.SIGTERM)
+        self.assertEqual(busy.recv(1), b'')
+        busy.close()
+        self.assertEqual(server.stdout.read(), '1 drained, 0 cut\n')
+        self.assertEqual(server.wait(20), 0)
+
+
+if __name__ == '__main__':
+    tap.Runner.group = 'guide'
+    unittest.main(argv=sys.argv[:1], testRunner=tap.Runner)
