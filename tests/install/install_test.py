@@ -23,8 +23,10 @@ import tap  # noqa: E402
 SOURCE = pathlib.Path(sys.argv[1])
 BUILD = pathlib.Path(sys.argv[2])
 CXX = shlex.split(os.environ.get('CXX', 'c++'))
+# The lines that docs/guide/using.md shows, with what they need around them.
 MESON_FILE = """project('user', 'cpp', default_options: ['cpp_std=c++20'])
-executable('server', 'server.cc', dependencies: dependency('rung'))
+rung_dep = dependency('rung', fallback: ['rung', 'rung_dep'])
+executable('server', 'server.cc', dependencies: rung_dep)
 """
 CMAKE_FILE = """cmake_minimum_required(VERSION 3.16)
 project(user CXX)
@@ -125,7 +127,6 @@ class Install(unittest.TestCase):
         place = self.user_project(meson_build=MESON_FILE)
         (place / 'subprojects').mkdir()
         (place / 'subprojects' / 'rung').symlink_to(SOURCE)
-        (place / 'subprojects' / 'rung.wrap').write_text('[wrap-file]\n\n[provide]\nrung = rung_dep\n')
         env = dict(os.environ, PKG_CONFIG_LIBDIR='/nonexistent')
         run('meson', 'setup', 'b', cwd=place, env=env)
         built = run('ninja', '-C', 'b', cwd=place)
@@ -140,6 +141,14 @@ class Install(unittest.TestCase):
         run('cmake', '-S', '.', '-B', 'b', cwd=place, env=self.env)
         run('cmake', '--build', 'b', cwd=place, env=self.env)
         self.assert_serves(place / 'b' / 'server')
+
+    def test_guide(self):
+        """the guide shows the lines that are tried here"""
+        guide = (SOURCE / 'docs' / 'guide' / 'using.md').read_text()
+        for line in [*MESON_FILE.splitlines()[1:], *CMAKE_FILE.splitlines()[3:5],
+                     CMAKE_FILE.splitlines()[-1], 'g++ -std=c++20 server.cc $(pkg-config --cflags '
+                     '--libs rung)']:
+            self.assertIn(line + '\n', guide)
 
     def test_symbols(self):
         """the shared library exports what is in namespace rung, and nothing else"""
