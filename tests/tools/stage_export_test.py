@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Exports the highest stage of this repository, then builds and tests the result by itself."""
+"""Exports a stage of this repository, then builds and tests the result by itself."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
+STAGE = "05"  # in the middle: it replaces files, and its own are replaced later
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "stage"
 
 
@@ -23,16 +24,13 @@ class ExportedStageTest(unittest.TestCase):
     def test_builds_and_passes_alone(self):
         if not shutil.which("meson"):
             self.skipTest("meson is not on the PATH")
-        listed = run(sys.executable, str(TOOL), "list")
-        self.assertEqual(listed.returncode, 0, listed.stdout)
-        number = listed.stdout.splitlines()[-1].split()[0]
         with tempfile.TemporaryDirectory(prefix="stage-export-") as folder:
-            self.build_and_test(number, Path(folder) / "tree")
+            self.build_and_test(Path(folder) / "tree")
 
-    def build_and_test(self, number: str, tree: Path) -> None:
-        exported = run(sys.executable, str(TOOL), "export", number, str(tree))
+    def build_and_test(self, tree: Path) -> None:
+        exported = run(sys.executable, str(TOOL), "export", STAGE, str(tree))
         self.assertEqual(exported.returncode, 0, exported.stdout)
-        setup = run("meson", "setup", "b", cwd=tree)
+        setup = run("meson", "setup", "--buildtype=debug", "b", cwd=tree)
         if setup.returncode != 0 and 'Dependency "doctest" not found' in setup.stdout:
             self.skipTest("doctest is not installed")
         self.assertEqual(setup.returncode, 0, setup.stdout)
