@@ -19,7 +19,9 @@
 namespace rung {
 
 /// Takes the lines of all threads, the front-ends, and writes them to a LogFile on a thread of its
-/// own, the back-end, so that no I/O thread ever waits for a disk:
+/// own, the back-end, so that no I/O thread ever waits for a disk. The front-ends leave their lines
+/// in a LogBuffer each; the back-end comes when a block of one is full, or after a while, and
+/// writes what all of them hold.
 ///
 ///     rung::AsyncLogging log({.file = {.baseName = "/var/log/server"}});
 ///     log.start();
@@ -31,8 +33,9 @@ namespace rung {
 /// log through the Logger meanwhile and later; who calls append() and flush() must be done.
 /// Errors: those of LogFile: told on stderr, counted, survived.
 /// Fork: a child has the thread that forked and no other, so it has no back-end. It writes each
-/// line at once, to a file with its own pid, until it calls start(). Lines that wait are the
-/// parent's to write. Source: muduo base/AsyncLogging.h.
+/// line at once, to a file with its own pid, until it calls start(). The lines that wait are the
+/// parent's to write.
+/// Source: muduo base/AsyncLogging.h.
 class AsyncLogging : noncopyable {
  public:
   /// What a thread that logs does when the disk is slower than it for so long that the memory is
@@ -73,9 +76,9 @@ class AsyncLogging : noncopyable {
   /// How many the disk did not take.
   [[nodiscard]] std::uint64_t lostLines() const { return writer_.lostLines(); }
 
-  /// Writes what is in memory, without the order of times among threads. For the handler of a
-  /// signal that ends the process, see installLogCrashHandler(); the back-end writes nothing
-  /// afterwards. Thread: any; calls only what a signal handler may.
+  /// Writes what is in memory, one thread's lines after the other's. For the handler of a signal
+  /// that ends the process, see installLogCrashHandler(): the back-end writes nothing afterwards.
+  /// Thread: any; calls only what a signal handler may.
   static void rescue() noexcept;
 
  private:

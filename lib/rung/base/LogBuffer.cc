@@ -40,7 +40,7 @@ LogBuffer* LogBuffer::ofThisThread() {
 
 LogBuffer* LogBuffer::acquire() {
   for (LogBuffer* buffer = first(); buffer != nullptr; buffer = buffer->next()) {
-    if (!buffer->inUse_.exchange(true)) return buffer;
+    if (!buffer->inUse_.load() && !buffer->inUse_.exchange(true)) return buffer;
   }
   auto* const buffer = new (std::nothrow) LogBuffer;
   if (buffer == nullptr) return nullptr;
@@ -140,8 +140,11 @@ void LogBuffer::abandonAll() {
 
 void LogBuffer::writeAll(int fd) noexcept {
   for (const LogBuffer* buffer = first(); buffer != nullptr; buffer = buffer->next()) {
-    for (const LogBlock* block = buffer->first_.load(); block != nullptr;
-         block = block->next.load()) {
+    const LogBlock* block = buffer->first_.load();
+    while (block != nullptr) {
+      // First the next block, then what is in this one. The other way round, a thread that still
+      // logs could add to this one meanwhile, go on to the next, and leave a gap.
+      const LogBlock* const next = block->next.load();
       const std::size_t used = block->used.load();
       for (std::size_t at = block->written.load(); at < used;) {
         const ssize_t n = ::write(fd, block->data.get() + at, used - at);
@@ -151,6 +154,7 @@ void LogBuffer::writeAll(int fd) noexcept {
           return;
         }
       }
+      block = next;
     }
   }
 }

@@ -8,7 +8,7 @@ namespace rung {
 
 namespace {
 
-constexpr std::size_t kPieceBytes = 256 * 1024;
+constexpr std::size_t kPieceBytes = std::size_t{1} << 18;
 
 /// "20261123 09:49:05.622287" of a line that begins so, or nothing. The order of these texts is
 /// that of the times.

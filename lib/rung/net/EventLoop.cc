@@ -36,8 +36,8 @@ EventLoop::EventLoop(PollerKind kind)
 
 EventLoop::~EventLoop() {
   if (mailbox_->looping()) LOG_FATAL << "EventLoop destroyed while loop() runs";
-  // First the Channels learn that they are on their own, then the tasks go that nobody will run:
-  // what these own may in turn own Channels.
+  // First the Channels learn that they are on their own, then the tasks and timers go that nobody
+  // will run: what these own may in turn own Channels.
   poller_.reset();
   mailbox_->close();
   timers_->close();

@@ -108,14 +108,16 @@ TEST_CASE("TimingWheel: a callback may destroy the wheel, and entries may outliv
   Watched first([&] { wheel.reset(); });
   Watched dueToo;
   Watched dueLater;
+  Watched withIt;
   wheel->add(first);
   wheel->add(dueToo);
   turn(*wheel, 1);
   wheel->add(dueLater);
+  wheel->add(withIt);
   turn(*wheel, 2);
   CHECK(wheel == nullptr);
   CHECK(dueToo.timesIdle() == 0);
-  for (const Watched* entry : {&first, &dueToo, &dueLater})
+  for (const Watched* entry : {&first, &dueToo, &dueLater, &withIt})
     CHECK_FALSE(entry->isWatched());
 }
 

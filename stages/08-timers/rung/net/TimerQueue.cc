@@ -78,14 +78,12 @@ void TimerQueue::runExpired() noexcept {
   {
     const MutexLock lock(mutex_);
     heap_.takeExpired(now_(), batch_);
-    // Nothing is earlier than this: what is added while the batch runs does not set the timerfd,
-    // which is set once for all at the end.
-    armed_ = Clock::time_point::min();
   }
   for (const TimerHeap::Expired& expired : batch_)
     run(expired);
   batch_.clear();
-
+  // Once for all that the batch has added: as long as it ran, armed_ had passed, and what was added
+  // was later.
   const MutexLock lock(mutex_);
   armed_ = heap_.earliest();
   if (armed_ != Clock::time_point::max()) timerFd_.arm(armed_);
