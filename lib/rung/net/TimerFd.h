@@ -13,7 +13,7 @@ class EventLoop;
 
 /// One alarm of one loop, as a descriptor: it becomes readable when the time has come.
 /// For what needs a single deadline of its own (an Acceptor that pauses, a server that stops).
-/// Thread: loop.
+/// Thread: loop; arm() and disarm() any, one at a time.
 /// Lifetime: a member of its owner. The callback may arm it again, but not destroy it.
 /// Units: steady_clock; setting the wall clock changes nothing.
 /// Source: timerfd_create(2).

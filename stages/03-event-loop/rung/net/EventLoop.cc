@@ -92,11 +92,13 @@ void EventLoop::runInLoop(Task task) {
 }
 
 void EventLoop::queueInLoop(Task task) {
-  (void)mailbox_->post(std::move(task));
+  const std::shared_ptr<Mailbox> mailbox = mailbox_;  // as in quit(), which the task may call
+  (void)mailbox->post(std::move(task));
 }
 
 void EventLoop::wakeup() {
-  mailbox_->wakeup();
+  const std::shared_ptr<Mailbox> mailbox = mailbox_;
+  mailbox->wakeup();
 }
 
 bool EventLoop::isInLoopThread() const {

@@ -95,7 +95,8 @@ void EventLoop::runInLoop(Task task) {
 }
 
 void EventLoop::queueInLoop(Task task) {
-  (void)mailbox_->post(std::move(task));
+  const std::shared_ptr<Mailbox> mailbox = mailbox_;  // as in quit(), which the task may call
+  (void)mailbox->post(std::move(task));
 }
 
 TimerId EventLoop::runAt(std::chrono::steady_clock::time_point deadline, Task task) {
@@ -115,7 +116,8 @@ bool EventLoop::cancel(TimerId id) {
 }
 
 void EventLoop::wakeup() {
-  mailbox_->wakeup();
+  const std::shared_ptr<Mailbox> mailbox = mailbox_;
+  mailbox->wakeup();
 }
 
 bool EventLoop::isInLoopThread() const {
