@@ -163,8 +163,9 @@ TEST_CASE("EventLoop: timers that are left over are destroyed with the loop, and
 TEST_CASE("EventLoop: what a left-over timer owns may use the timers while the loop goes") {
   int destroyed = 0;
   {
+    TimerId other;  // before the loop, whose destructor still uses it
     EventLoop loop;
-    const TimerId other = loop.runAfter(1h, [] {});
+    other = loop.runAfter(1h, [] {});
     const std::shared_ptr<void> owner(nullptr, [&](void*) {
       ++destroyed;
       loop.cancel(other);
