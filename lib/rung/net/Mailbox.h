@@ -56,6 +56,7 @@ class Mailbox : noncopyable {
   void afterWait() { asleep_.store(false); }
 
   /// Moves the tasks into `batch`, which must be empty; its memory is used for the next ones.
+  /// What is posted at this very moment may be left for the next time.
   void takeTasks(std::vector<Task>& batch) EXCLUDES(mutex_);
 
   void enterLoop() EXCLUDES(mutex_);
@@ -68,12 +69,17 @@ class Mailbox : noncopyable {
   std::uint64_t drainWakeups();
 
  private:
+  Next nextUnderLock() EXCLUDES(mutex_);
   void ringIfAsleep();
 
   const pid_t threadId_;
   const UniqueFd wakeupFd_;
-  // True from the moment when the loop has found nothing to do, under the mutex, until it is awake
-  // or somebody has woken it. So many posts cost one write, and none while the loop is busy.
+  // True while there are tasks or the wish to quit: changed with the mutex held, but looked at
+  // without it. A round of the loop in which nobody has posted anything takes no lock at all
+  // (bench/post_bench.cc, instructions an echo).
+  std::atomic<bool> attention_{false};
+  // True from before the loop's last look at `attention_` until it is awake or somebody has woken
+  // it. So many posts cost one write, and none while the loop is busy.
   std::atomic<bool> asleep_{false};
 
   mutable Mutex mutex_;

@@ -21,6 +21,7 @@ bool Mailbox::post(Task task) {
     const MutexLock lock(mutex_);
     if (loop_ == nullptr) return false;
     tasks_.push_back(std::move(task));
+    attention_.store(true);
   }
   ringIfAsleep();
   return true;
@@ -30,6 +31,7 @@ void Mailbox::requestQuit() {
   {
     const MutexLock lock(mutex_);
     quit_ = true;
+    attention_.store(true);
   }
   ringIfAsleep();
 }
@@ -53,16 +55,26 @@ bool Mailbox::looping() const {
 }
 
 Mailbox::Next Mailbox::beforeWait() {
-  const MutexLock lock(mutex_);
-  if (quit_) return Next::quit;
-  if (!tasks_.empty()) return Next::poll;
+  if (attention_.load()) return nextUnderLock();
+  // First the sign on the door, then the last look. Who posts does it the other way round: sets
+  // `attention_`, then looks at the sign. Whichever is first, one of the two sees the other; this
+  // takes the order that sequentially consistent atomics have among each other.
   asleep_.store(true);
-  return Next::wait;
+  if (!attention_.load()) return Next::wait;
+  asleep_.store(false);
+  return nextUnderLock();
+}
+
+Mailbox::Next Mailbox::nextUnderLock() {
+  const MutexLock lock(mutex_);
+  return quit_ ? Next::quit : Next::poll;
 }
 
 void Mailbox::takeTasks(std::vector<Task>& batch) {
+  if (!attention_.load()) return;
   const MutexLock lock(mutex_);
   tasks_.swap(batch);
+  attention_.store(quit_);
 }
 
 void Mailbox::enterLoop() {
@@ -75,6 +87,7 @@ void Mailbox::leaveLoop() {
   looping_ = false;
   // Cleared on the way out and not on the way in, so that a quit before loop() is not lost.
   quit_ = false;
+  attention_.store(!tasks_.empty());
 }
 
 void Mailbox::close() {
