@@ -28,63 +28,64 @@ std::shared_ptr<ConnectionSet> ConnectionSet::create(ConnectionProfile profile,
 }
 
 void ConnectionSet::add(const TcpConnectionPtr& connection) {
-  Member& member = connections_.try_emplace(connection->id(), connection).first->second;
+  connections_.emplace(connection->id(), connection);
   live_->fetch_add(1, std::memory_order_relaxed);
   if (idle_.timeout.count() > 0) {
     if (wheel_ == nullptr) {
       wheel_ = std::make_unique<TimingWheel>(profile_->loop, idle_.timeout, idle_.tick);
     }
-    member.wheel = wheel_.get();
-    wheel_->add(member);
+    wheel_->add(watched_.try_emplace(connection->id(), *connection, *wheel_).first->second);
   }
   connection->connectEstablished();
 }
 
 void ConnectionSet::remove(const TcpConnectionPtr& connection) {
   if (connections_.erase(connection->id()) == 0) return;  // destroy() was faster
+  watched_.erase(connection->id());
   live_->fetch_sub(1, std::memory_order_relaxed);
   tellWhenEmpty();
 }
 
 void ConnectionSet::drain(Task whenEmpty) {
   whenEmpty_ = std::move(whenEmpty);
-  for (const auto& [id, member] : connections_)
-    member.connection->shutdown();
+  for (const auto& [id, connection] : connections_)
+    connection->shutdown();
   tellWhenEmpty();
 }
 
 std::size_t ConnectionSet::cut() {
-  for (const auto& [id, member] : connections_)
-    member.connection->forceClose();
+  for (const auto& [id, connection] : connections_)
+    connection->forceClose();
   return connections_.size();
 }
 
 void ConnectionSet::destroy() {
   // Callbacks run meanwhile, and may do anything: they must not meet a map that is being walked.
+  watched_.clear();
   wheel_.reset();
   const auto doomed = std::exchange(connections_, {});
   live_->fetch_sub(doomed.size(), std::memory_order_relaxed);
-  for (const auto& [id, member] : doomed)
-    member.connection->connectDestroyed();
+  for (const auto& [id, connection] : doomed)
+    connection->connectDestroyed();
   tellWhenEmpty();
 }
 
 /// Bytes have arrived: one look-up and one store.
 void ConnectionSet::touch(const TcpConnectionPtr& connection) {
-  const auto found = connections_.find(connection->id());
-  if (found != connections_.end()) wheel_->refresh(found->second);
+  const auto found = watched_.find(connection->id());
+  if (found != watched_.end()) wheel_->refresh(found->second);
 }
 
-void ConnectionSet::Member::onIdle() {
+void ConnectionSet::Watched::onIdle() {
   // A peer that reads a long answer slowly sends nothing meanwhile: as long as the output shrinks,
   // it is not idle.
-  const std::size_t waiting = connection->outputBytes();
+  const std::size_t waiting = connection.outputBytes();
   if (waiting != std::exchange(outputBytes, waiting) && waiting > 0) {
-    wheel->refresh(*this);
+    wheel.refresh(*this);
     return;
   }
-  LOG_DEBUG << connection->name() << " was idle for too long, closing";
-  connection->forceClose();
+  LOG_DEBUG << connection.name() << " was idle for too long, closing";
+  connection.forceClose();
 }
 
 void ConnectionSet::tellWhenEmpty() {

@@ -421,7 +421,7 @@ TEST_CASE("TcpConnection: callbacks run on the connection's loop, up before any 
 }
 
 TEST_CASE("TcpConnection: is not much larger than what it has to remember") {
-  CHECK(sizeof(rung::TcpConnection) <= 480);
+  CHECK(sizeof(rung::TcpConnection) <= 352);
 }
 
 }  // namespace

@@ -16,19 +16,26 @@ constexpr std::size_t kMaxPieces = 64;       // handed over in one system call
 
 }  // namespace
 
+OutputBuffer::Queue& OutputBuffer::queue() {
+  if (queue_ == nullptr) queue_ = std::make_unique<Queue>();
+  return *queue_;
+}
+
 void OutputBuffer::append(std::string_view bytes) {
+  if (bytes.empty()) return;
+  Queue& q = queue();
   while (!bytes.empty()) {
-    const bool roomy = !pieces_.empty() && pieces_.back().size() < pieces_.back().capacity();
+    const bool roomy = !q.pieces.empty() && q.pieces.back().size() < q.pieces.back().capacity();
     if (!roomy) {
       std::string piece;
       piece.reserve(std::max(bytes.size(), kGatherBytes));
-      pieces_.push_back(std::move(piece));
+      q.pieces.push_back(std::move(piece));
     }
-    std::string& last = pieces_.back();
+    std::string& last = q.pieces.back();
     // Never beyond its capacity: growing would copy what waits already.
     const std::size_t size = std::min(bytes.size(), last.capacity() - last.size());
     last.append(bytes.substr(0, size));
-    bytes_ += size;
+    q.bytes += size;
     bytes.remove_prefix(size);
   }
 }
@@ -39,21 +46,24 @@ void OutputBuffer::append(std::string&& bytes, std::size_t from) {
     append(std::string_view(bytes).substr(from));
     return;
   }
+  Queue& q = queue();
   if (empty()) {
-    offset_ = from;
+    q.offset = from;
   } else {
     bytes.erase(0, from);
   }
-  bytes_ += size;
-  pieces_.push_back(std::move(bytes));
+  q.pieces.push_back(std::move(bytes));
+  q.bytes += size;
 }
 
 IoResult OutputBuffer::writeTo(int fd) {
+  if (empty()) return {};
+  Queue& q = *queue_;
   iovec places[kMaxPieces];
   std::size_t count = 0;
-  for (std::size_t i = first_; i < pieces_.size() && count < kMaxPieces; ++i) {
-    const std::size_t skip = i == first_ ? offset_ : 0;
-    places[count++] = {pieces_[i].data() + skip, pieces_[i].size() - skip};
+  for (std::size_t i = q.first; i < q.pieces.size() && count < kMaxPieces; ++i) {
+    const std::size_t skip = i == q.first ? q.offset : 0;
+    places[count++] = {q.pieces[i].data() + skip, q.pieces[i].size() - skip};
   }
   msghdr message{};
   message.msg_iov = places;
@@ -67,26 +77,22 @@ IoResult OutputBuffer::writeTo(int fd) {
 }
 
 void OutputBuffer::consume(std::size_t bytes) {
-  bytes_ -= bytes;
-  if (bytes_ == 0) {
+  Queue& q = *queue_;
+  q.bytes -= bytes;
+  if (q.bytes == 0) {
     clear();
     return;
   }
-  while (bytes >= pieces_[first_].size() - offset_) {
-    bytes -= pieces_[first_].size() - offset_;
-    offset_ = 0;
-    std::string().swap(pieces_[first_++]);  // frees it now; the vector is tidied up below
+  while (bytes >= q.pieces[q.first].size() - q.offset) {
+    bytes -= q.pieces[q.first].size() - q.offset;
+    q.offset = 0;
+    std::string().swap(q.pieces[q.first++]);  // frees it now; the vector is tidied up below
   }
-  offset_ += bytes;
-  if (first_ > pieces_.size() / 2) {
-    pieces_.erase(pieces_.begin(), pieces_.begin() + static_cast<std::ptrdiff_t>(first_));
-    first_ = 0;
+  q.offset += bytes;
+  if (q.first > q.pieces.size() / 2) {
+    q.pieces.erase(q.pieces.begin(), q.pieces.begin() + static_cast<std::ptrdiff_t>(q.first));
+    q.first = 0;
   }
-}
-
-void OutputBuffer::clear() {
-  std::vector<std::string>().swap(pieces_);
-  first_ = offset_ = bytes_ = 0;
 }
 
 }  // namespace rung

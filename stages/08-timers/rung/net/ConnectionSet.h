@@ -46,13 +46,13 @@ class ConnectionSet : noncopyable, public std::enable_shared_from_this<Connectio
   void destroy();
 
  private:
-  /// A connection, and what the wheel knows it by.
-  struct Member final : TimingWheel::Entry {
-    explicit Member(TcpConnectionPtr c) : connection(std::move(c)) {}
+  /// What the wheel knows a connection by.
+  struct Watched final : TimingWheel::Entry {
+    Watched(TcpConnection& c, TimingWheel& w) : connection(c), wheel(w) {}
     void onIdle() override;
 
-    const TcpConnectionPtr connection;
-    TimingWheel* wheel = nullptr;
+    TcpConnection& connection;
+    TimingWheel& wheel;
     std::size_t outputBytes = 0;  // that waited when it was last looked at
   };
 
@@ -67,7 +67,8 @@ class ConnectionSet : noncopyable, public std::enable_shared_from_this<Connectio
   const std::shared_ptr<std::atomic<std::size_t>> live_;
   const IdleTimeout idle_;
   std::unique_ptr<TimingWheel> wheel_;  // made by the first connection, on the loop's thread
-  std::unordered_map<std::uint64_t, Member> connections_;
+  std::unordered_map<std::uint64_t, TcpConnectionPtr> connections_;
+  std::unordered_map<std::uint64_t, Watched> watched_;  // those same, or none without a timeout
   Task whenEmpty_;
 };
 
