@@ -270,7 +270,7 @@ void TcpConnection::sendInLoop(Bytes&& bytes) {
     return;
   }
   if constexpr (std::is_same_v<std::remove_cvref_t<Bytes>, std::string>) {
-    output_.append(std::move(bytes), written);
+    output_.append(std::forward<Bytes>(bytes), written);
   } else {
     output_.append(bytes.substr(written));
   }
