@@ -17,9 +17,9 @@
 #include <thread>
 #include <vector>
 
-#include "arguments.h"
-#include "histogram.h"
-#include "log_sinks.h"
+#include "bench/arguments.h"
+#include "bench/histogram.h"
+#include "bench/log_sinks.h"
 
 namespace {
 

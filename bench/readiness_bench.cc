@@ -13,7 +13,7 @@
 
 #include "rung/base/UniqueFd.h"
 
-#include "machine.h"
+#include "bench/machine.h"
 
 namespace {
 

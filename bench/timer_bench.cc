@@ -10,7 +10,7 @@
 #include <random>
 #include <thread>
 
-#include "timers.h"
+#include "bench/timers.h"
 
 namespace {
 

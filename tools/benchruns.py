@@ -111,9 +111,8 @@ class EchoServer:
     def stop(self):
         """Ends it as its user would. Its accounting: what was used between the first and the last
         time that it was asked."""
-        pid = self._pid()
         if self.process.poll() is None:
-            os.kill(pid, signal.SIGTERM)
+            os.kill(self._pid(), signal.SIGTERM)
         try:
             output, _ = self.process.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:

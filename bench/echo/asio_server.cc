@@ -6,7 +6,7 @@
 #include <asio.hpp>
 #include <memory>
 
-#include "echo_server.h"
+#include "bench/echo/echo_server.h"
 
 namespace {
 

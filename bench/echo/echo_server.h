@@ -12,8 +12,8 @@
 #include <cstdlib>
 #include <string>
 
-#include "../arguments.h"
-#include "../machine.h"
+#include "bench/arguments.h"
+#include "bench/machine.h"
 
 // What the echo servers have in common: the command line, the listening socket, the accounting.
 // Each has one thread, and takes SIGTERM (exit, status 0) and SIGUSR1 (print the accounting) in the

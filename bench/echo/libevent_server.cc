@@ -7,7 +7,7 @@
 #include <event2/listener.h>
 #include <signal.h>
 
-#include "echo_server.h"
+#include "bench/echo/echo_server.h"
 
 namespace {
 

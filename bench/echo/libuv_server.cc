@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "echo_server.h"
+#include "bench/echo/echo_server.h"
 
 namespace {
 

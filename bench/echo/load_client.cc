@@ -8,9 +8,9 @@
 #include <memory>
 #include <stdexcept>
 
-#include "../histogram.h"
-#include "load_options.h"
-#include "load_support.h"
+#include "bench/echo/load_options.h"
+#include "bench/echo/load_support.h"
+#include "bench/histogram.h"
 
 namespace {
 

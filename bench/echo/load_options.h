@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string>
 
-#include "../arguments.h"
+#include "bench/arguments.h"
 
 namespace bench {
 

@@ -19,7 +19,7 @@
 #include <system_error>
 #include <vector>
 
-#include "../machine.h"
+#include "bench/machine.h"
 
 // What the load client stands on: its bytes, its sockets, and what it asks about the server.
 

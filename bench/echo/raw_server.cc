@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "echo_server.h"
+#include "bench/echo/echo_server.h"
 
 namespace {
 

@@ -9,7 +9,7 @@
 #include "rung/net/TcpConnection.h"
 #include "rung/net/TcpServer.h"
 
-#include "echo_server.h"
+#include "bench/echo/echo_server.h"
 
 int main(int argc, char** argv) {
   const bench::ServerOptions options = bench::parseServerOptions(argc, argv);
