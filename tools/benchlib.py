@@ -145,7 +145,8 @@ def curves(title, metric, by_size, path):
 
 
 def _head(title, path):
-    return ['set terminal svg size 720,420 background rgb "white"', f'set output {_quoted(str(path))}',
+    return ['set terminal svg size 720,420 background rgb "white"',
+            f'set output {_quoted(str(path))}',
             f'set title {_quoted(title)} noenhanced', 'set tics nomirror noenhanced']
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""tools/bench: its statistics, tables and plots, what it refuses, and that it leaves nothing behind.
+"""tools/bench: statistics, tables, plots, what it refuses, and that it leaves nothing behind.
 
 Nothing is measured here.
 """
