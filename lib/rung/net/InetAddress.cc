@@ -109,8 +109,9 @@ std::string InetAddress::toIp() const {
 }
 
 std::string InetAddress::toIpPort() const {
-  const std::string port = std::to_string(this->port());
-  return isIpv6() ? "[" + toIp() + "]:" + port : toIp() + ":" + port;
+  std::string text = toIp();
+  if (isIpv6()) text.insert(0, 1, '[').push_back(']');
+  return text.append(1, ':').append(std::to_string(port()));
 }
 
 socklen_t InetAddress::length() const {

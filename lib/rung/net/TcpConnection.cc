@@ -290,13 +290,18 @@ void TcpConnection::outputGrew() {
   if (aboveHighWater_ || output_.bytes() < limits.highWaterMark) return;
   aboveHighWater_ = true;
   updateReading();
-  if (profile().highWaterMarkCallback) {
-    post([](TcpConnection& self) {
-      if (self.connected()) {
-        self.profile().highWaterMarkCallback(self.shared_from_this(), self.output_.bytes());
-      }
-    });
-  }
+  tellWaterMark(&ConnectionProfile::highWaterMarkCallback);
+}
+
+/// Later, both of them: the user is in the middle of a send(), and the low mark may be reached in
+/// the very event in which the high one was; who pauses at one and resumes at the other needs them
+/// in this order.
+void TcpConnection::tellWaterMark(WaterMarkCallback ConnectionProfile::*which) {
+  if (!(profile().*which)) return;
+  post([which, bytes = output_.bytes()](TcpConnection& self) {
+    const WaterMarkCallback& callback = self.profile().*which;
+    if (callback && self.connected()) callback(self.shared_from_this(), bytes);
+  });
 }
 
 void TcpConnection::handleWrite() {
@@ -308,9 +313,7 @@ void TcpConnection::handleWrite() {
   if (aboveHighWater_ && output_.bytes() <= profile().limits.lowWaterMark) {
     aboveHighWater_ = false;
     updateReading();
-    if (profile().lowWaterMarkCallback) {
-      profile().lowWaterMarkCallback(shared_from_this(), output_.bytes());
-    }
+    tellWaterMark(&ConnectionProfile::lowWaterMarkCallback);
   }
   if (output_.empty() && connected()) outputDrained();
 }

@@ -270,6 +270,46 @@ TEST_CASE("TcpConnection: high- and low-water callbacks alternate, each with the
   CHECK(atLow <= 100'000);
 }
 
+// The low-water callback ran at once, the high-water one in the next round. When one event brought
+// a request and room for all of its answer, "low" came before "high", and who pauses at the one and
+// resumes at the other was paused for ever.
+TEST_CASE("TcpConnection: high water is told before low water when one event brings both") {
+  Mutex mutex;
+  std::string order;
+  OneConnection f([&](TcpServer& s) {
+    s.setLimits({.highWaterMark = 100'000, .lowWaterMark = 10'000, .pauseReading = false});
+    s.setHighWaterMarkCallback([&](const TcpConnectionPtr&, std::size_t) {
+      const MutexLock lock(mutex);
+      order += 'H';
+    });
+    s.setLowWaterMarkCallback([&](const TcpConnectionPtr&, std::size_t) {
+      const MutexLock lock(mutex);
+      order += 'L';
+    });
+    s.setMessageCallback([](const TcpConnectionPtr& c, Buffer& buffer, rung::Timestamp) {
+      buffer.retrieveAll();
+      c->send(std::string(100'000, 'y'));
+    });
+  });
+  std::size_t sent = 0;
+  f.inLoop([&] {
+    while (f.connection->outputBytes() == 0) {
+      f.connection->send(std::string(10'000, 'x'));
+      sent += 10'000;
+    }
+    // The loop waits here until the peer has taken all that the kernel has, and asks for more: then
+    // there is something to read, and room to write, at once.
+    f.client.receive(sent - f.connection->outputBytes());
+    CHECK(f.client.send("more"));
+  });
+  CHECK(eventually([&] {
+    const MutexLock lock(mutex);
+    return order.size() == 2;
+  }));
+  const MutexLock lock(mutex);
+  CHECK(order == "HL");
+}
+
 // Without it, a peer that sends requests and reads no replies fills the server's memory.
 TEST_CASE("TcpConnection: a peer that does not read its echo is not read from, and resumes") {
   OneConnection f([&](TcpServer& s) {

@@ -119,6 +119,7 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   void write(Bytes&& bytes);
   void writeFailed(int error);
   void outputGrew();
+  void tellWaterMark(WaterMarkCallback ConnectionProfile::*which);
   void outputDrained();
   void shutdownInLoop();
   void closeSoon();
