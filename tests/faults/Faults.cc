@@ -1,5 +1,6 @@
 #include "tests/faults/Faults.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -33,6 +34,10 @@ Kind kindOf(int fd) {
   return (status.st_mode & S_IFMT) == 0 ? Kind::event : Kind::other;
 }
 
+Kind kindOfOpen(int flags) {
+  return (flags & O_CREAT) != 0 ? Kind::file : Kind::other;
+}
+
 /// What can go wrong. What stands more than once comes more often.
 std::span<const int> faultsOf(Call call, Kind kind) {
   static constexpr int kReadSocket[] = {EINTR,  EAGAIN, kShort, kShort,     kShort,   EAGAIN,
@@ -49,7 +54,8 @@ std::span<const int> faultsOf(Call call, Kind kind) {
   static constexpr int kWait[] = {EINTR};
   static constexpr int kAdd[] = {ENOMEM, ENOSPC};
   static constexpr int kNewDescriptor[] = {EMFILE, ENFILE, ENOMEM};
-  static constexpr int kOpen[] = {EMFILE, ENFILE, ENOMEM, ENOSPC, EINTR};
+  static constexpr int kOpen[] = {EMFILE, ENFILE, ENOMEM};
+  static constexpr int kCreate[] = {EMFILE, ENFILE, ENOMEM, ENOSPC, EINTR};
   switch (call) {
     case Call::read:
     case Call::readv:
@@ -76,7 +82,8 @@ std::span<const int> faultsOf(Call call, Kind kind) {
     case Call::timerfdCreate:
       return kNewDescriptor;
     case Call::open:
-      return kOpen;
+      // Only a disk is full, or slow enough for a signal to come in between (NFS, FUSE).
+      return kind == Kind::file ? std::span<const int>(kCreate) : std::span<const int>(kOpen);
   }
   return {};
 }
@@ -195,9 +202,9 @@ ssize_t gatherCall(Call call, int fd, const iovec* places, std::size_t count, Re
 
 /// Calls that either do all or fail.
 template <class Real>
-int simpleCall(Call call, Real real) {
+int simpleCall(Call call, Real real, Kind kind = Kind::other) {
   if (!active()) return real();
-  if (const Decision decision = decide(call)) return failed<int>(-1, decision.fault);
+  if (const Decision decision = decide(call, kind)) return failed<int>(-1, decision.fault);
   return done(real());
 }
 
@@ -341,10 +348,12 @@ int __wrap_timerfd_create(int clock, int flags) {
 // With 64-bit file offsets, open() is compiled to open64(). The mode is there only with O_CREAT; a
 // superfluous one is ignored.
 int __wrap_open(const char* path, int flags, mode_t mode) {
-  return simpleCall(Call::open, [=] { return __real_open(path, flags, mode); });
+  return simpleCall(
+      Call::open, [=] { return __real_open(path, flags, mode); }, kindOfOpen(flags));
 }
 int __wrap_open64(const char* path, int flags, mode_t mode) {
-  return simpleCall(Call::open, [=] { return __real_open64(path, flags, mode); });
+  return simpleCall(
+      Call::open, [=] { return __real_open64(path, flags, mode); }, kindOfOpen(flags));
 }
 
 }  // extern "C"

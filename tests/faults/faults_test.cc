@@ -64,7 +64,11 @@ TEST_CASE("Faults: each call fails with the errors that it can have, and with no
   CHECK(errorsOf(Call::eventfd, [&] { return eventfd(0, 0); }) ==
         std::set<int>{EMFILE, ENFILE, ENOMEM});
   CHECK(errorsOf(Call::open, [&] { return open("/dev/null", O_RDONLY | O_CLOEXEC); }) ==
-        std::set<int>{EMFILE, ENFILE, ENOMEM, ENOSPC, EINTR});
+        std::set<int>{EMFILE, ENFILE, ENOMEM});
+  const TempDirectory directory;
+  CHECK(errorsOf(Call::open, [&] {
+          return open((directory / "new").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        }) == std::set<int>{EMFILE, ENFILE, ENOMEM, ENOSPC, EINTR});
   const std::set<int> accept =
       errorsOf(Call::accept4, [&] { return accept4(-1, nullptr, nullptr, 0); });
   for (const int error : {EMFILE, ENFILE, ENOBUFS, ENOMEM, ECONNABORTED, EINTR, EAGAIN})
@@ -194,8 +198,8 @@ TEST_CASE("Faults: sees the system calls of the library") {
   CHECK(counts.of(Call::accept4) == 1);
   CHECK(counts.of(Call::epollCtlAdd) > 0);
   CHECK(counts.of(Call::epollWait) > 0);
-  CHECK(counts.of(Call::read) + counts.of(Call::readv) + counts.of(Call::recv) > 100);
-  CHECK(counts.of(Call::send) + counts.of(Call::sendmsg) + counts.of(Call::writev) > 100);
+  CHECK(counts.of(Call::read) + counts.of(Call::readv) + counts.of(Call::recv) > 10);
+  CHECK(counts.of(Call::send) + counts.of(Call::sendmsg) + counts.of(Call::writev) > 10);
 
   const TempDirectory directory;
   Faults::arm(FaultPlan{.seed = 1, .perMille = {}});
