@@ -21,7 +21,7 @@ namespace rung::testing {
 
 namespace {
 
-constexpr int kShort = -1;  // not an error: a part of what was asked for
+constexpr int kShort = FaultPlan::kShort;  // a part of what was asked for
 
 enum class Kind { socket, file, event, other };
 
@@ -135,11 +135,15 @@ Decision decide(Call call, Kind kind = Kind::other) {
   const auto index = static_cast<std::size_t>(call);
   const std::uint64_t number = calls[index].fetch_add(1);
   const std::uint64_t random = mix(mix(plan.seed, index), number);
-  if (static_cast<int>(random % 1000) >= plan.perMille[index]) return {};
-  const std::span<const int> faults = faultsOf(call, kind);
-  if (faults.empty()) return {};
   const std::uint64_t second = mix(random, 1);
-  const int fault = faults[second % faults.size()];
+  int fault = 0;
+  if (plan.scripted == call) {
+    if (number < plan.script.size()) fault = plan.script[number];
+  } else if (static_cast<int>(random % 1000) < plan.perMille[index]) {
+    const std::span<const int> faults = faultsOf(call, kind);
+    if (!faults.empty()) fault = faults[second % faults.size()];
+  }
+  if (fault == 0) return {};
   injected.fetch_add(1);
   if (isFatal(fault)) fatal.fetch_add(1);
   idleSinceEvent = false;
@@ -220,7 +224,8 @@ const char* nameOf(Call call) {
 
 FaultPlan FaultPlan::random(std::uint64_t seed) {
   static constexpr int kHowOften[] = {0, 0, 20, 100, 300};
-  FaultPlan plan{.seed = seed, .perMille = {}};
+  FaultPlan plan;
+  plan.seed = seed;
   for (std::size_t i = 0; i < kCalls; ++i)
     plan.perMille[i] = kHowOften[mix(seed, 1000 + i) % std::size(kHowOften)];
   return plan;

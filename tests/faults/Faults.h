@@ -3,7 +3,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "rung/base/noncopyable.h"
 
@@ -37,10 +40,22 @@ struct FaultPlan {
   /// Of a thousand calls of each kind, how many fail or fall short.
   std::array<int, kCalls> perMille{};
 
+  /// Instead: what happens to the first calls of one kind, in order: an error, 0 for success, or
+  /// kShort. All others succeed.
+  std::optional<Call> scripted;
+  std::vector<int> script;
+  static constexpr int kShort = -1;
+
   [[nodiscard]] int& operator[](Call call) { return perMille[static_cast<std::size_t>(call)]; }
   /// The seed decides what fails at all, and how often. Schedules in which everything fails a
   /// little find less than those in which few things fail, but often.
   [[nodiscard]] static FaultPlan random(std::uint64_t seed);
+  [[nodiscard]] static FaultPlan scriptOf(Call call, std::vector<int> script) {
+    FaultPlan plan;
+    plan.scripted = call;
+    plan.script = std::move(script);
+    return plan;
+  }
 };
 
 /// What has happened since arm().

@@ -30,7 +30,8 @@ using rung::UniqueFd;
 namespace {
 
 FaultPlan only(Call call, int perMille, std::uint64_t seed = 1) {
-  FaultPlan plan{.seed = seed, .perMille = {}};
+  FaultPlan plan;
+  plan.seed = seed;
   plan[call] = perMille;
   return plan;
 }
@@ -156,6 +157,17 @@ TEST_CASE("Faults: a seed is a schedule, and another seed is another one") {
   CHECK(scheduleOf(1) != scheduleOf(2));
 }
 
+TEST_CASE("Faults: a script is followed call by call, and then all succeed") {
+  const UniqueFd counter(eventfd(7, EFD_NONBLOCK | EFD_SEMAPHORE | EFD_CLOEXEC));
+  std::uint64_t count = 0;
+  Faults::arm(FaultPlan::scriptOf(Call::read, {0, EIO, 0, EINTR}));
+  for (const int expected : {0, EIO, 0, EINTR, 0, 0}) {
+    const bool good = read(counter.get(), &count, sizeof count) == sizeof count;
+    CHECK((good ? 0 : errno) == expected);
+  }
+  CHECK(Faults::disarm().injected == 2);
+}
+
 TEST_CASE("Faults: who is spared, and everybody once it is over, is left alone") {
   const UniqueFd counter(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   const std::uint64_t one = 1;
@@ -183,7 +195,7 @@ TEST_CASE("Faults: sees the system calls of the library") {
   {
     const Faults::Spare clients;
     ServerThread server([](rung::TcpServer& s) { s.setMessageCallback(echo); });
-    Faults::arm(FaultPlan{.seed = 1, .perMille = {}});
+    Faults::arm(FaultPlan{});
     Client client(server.address());
     const std::string much = pattern(8 << 20);
     std::thread sender([&] {
@@ -202,7 +214,7 @@ TEST_CASE("Faults: sees the system calls of the library") {
   CHECK(counts.of(Call::send) + counts.of(Call::sendmsg) + counts.of(Call::writev) > 10);
 
   const TempDirectory directory;
-  Faults::arm(FaultPlan{.seed = 1, .perMille = {}});
+  Faults::arm(FaultPlan{});
   {
     rung::EventLoop loop;
     rung::AsyncLogging log({.file = {.baseName = directory / "log"}});
