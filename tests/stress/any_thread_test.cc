@@ -1,0 +1,325 @@
+// Everything that may be called from any thread, called from several at once, against each other
+// and against destruction. Mostly for TSan and ASan: what is asserted is that it ends, that nothing
+// is left, and that what was promised to come has come.
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "rung/base/Mutex.h"
+#include "rung/net/EventLoopThread.h"
+#include "rung/net/Mailbox.h"
+
+#include "tests/support/Client.h"
+#include "tests/support/Process.h"
+#include "tests/support/ServerThread.h"
+#include "tests/support/Slow.h"
+
+using namespace std::chrono_literals;
+using namespace rung::testing;
+using rung::CountDownLatch;
+using rung::EventLoop;
+using rung::EventLoopThread;
+using rung::InetAddress;
+using rung::Mailbox;
+using rung::Mutex;
+using rung::MutexLock;
+using rung::TcpConnectionPtr;
+using rung::TcpServer;
+using rung::TimerId;
+
+namespace {
+
+int rounds(int usual) {
+  return std::max(3, static_cast<int>(usual / slowness()));
+}
+
+/// Threads that begin together.
+class Crowd {
+ public:
+  explicit Crowd(int size) : waiting_(size) {}
+  ~Crowd() { join(); }
+
+  template <class Work>
+  void add(Work work) {
+    threads_.emplace_back([this, work] {
+      waiting_.countDown();
+      waiting_.wait();
+      work();
+    });
+  }
+  void join() {
+    for (std::thread& thread : threads_)
+      thread.join();
+    threads_.clear();
+  }
+
+ private:
+  CountDownLatch waiting_;
+  std::vector<std::thread> threads_;
+};
+
+/// The connections of a server, for other threads to take hold of.
+class Register {
+ public:
+  void note(const TcpConnectionPtr& connection) {
+    const MutexLock lock(mutex_);
+    if (connection->connected()) {
+      all_.push_back(connection);
+      ++ups_;
+    } else {
+      ++downs_;
+    }
+  }
+  std::vector<TcpConnectionPtr> all() const {
+    const MutexLock lock(mutex_);
+    return all_;
+  }
+  bool balanced() const {
+    const MutexLock lock(mutex_);
+    return ups_ == downs_;
+  }
+
+ private:
+  mutable Mutex mutex_;
+  std::vector<TcpConnectionPtr> all_ GUARDED_BY(mutex_);
+  int ups_ GUARDED_BY(mutex_) = 0;
+  int downs_ GUARDED_BY(mutex_) = 0;
+};
+
+/// One of the calls that any thread may make.
+void anyCall(const TcpConnectionPtr& connection, std::uint64_t which) {
+  switch (which % 9) {
+    case 0:
+      connection->forceClose();
+      break;
+    case 1:
+      connection->shutdown();
+      break;
+    case 2:
+      connection->stopRead();
+      break;
+    case 3:
+      connection->startRead();
+      break;
+    case 4:
+      (void)connection->connected();
+      (void)connection->name();
+      break;
+    case 5:
+      connection->send(std::string(100000, 'x'));
+      break;
+    default:
+      connection->send("some text");
+  }
+}
+
+TEST_CASE("stress: send, shutdown, forceClose and the rest race with each other and the peer") {
+  for (int round = 0; round < rounds(40); ++round) {
+    const auto connections = std::make_shared<Register>();
+    ServerThread server(
+        [&](TcpServer& s) {
+          s.setConnectionCallback([=](const TcpConnectionPtr& c) { connections->note(c); });
+          s.setMessageCallback(echo);
+        },
+        round % 3);
+    std::vector<std::unique_ptr<Client>> clients;
+    for (int i = 0; i < 4; ++i)
+      clients.push_back(std::make_unique<Client>(server.address()));
+    REQUIRE(eventually([&] { return connections->all().size() == clients.size(); }));
+    {
+      Crowd crowd(4);
+      for (unsigned seed = 0; seed < 3; ++seed) {
+        crowd.add([&, seed] {
+          std::minstd_rand random(seed + static_cast<unsigned>(round) * 7 + 1);
+          for (int i = 0; i < 30; ++i) {
+            for (const TcpConnectionPtr& connection : connections->all())
+              anyCall(connection, random());
+          }
+        });
+      }
+      crowd.add([&] {
+        for (std::size_t i = 0; i < clients.size(); ++i) {
+          clients[i]->send("hello");
+          i % 2 == 0 ? clients[i]->reset() : clients[i]->close();
+        }
+      });
+    }
+    for (const TcpConnectionPtr& connection : connections->all())
+      connection->startRead();  // or the end of the stream is not seen
+    CHECK(eventually([&] { return server.server().connectionCount() == 0; }));
+    CHECK(eventually([&] { return connections->balanced(); }));
+  }
+}
+
+TEST_CASE("stress: calls on connections race with the destruction of server and loops") {
+  for (int round = 0; round < rounds(60); ++round) {
+    const auto connections = std::make_shared<Register>();
+    auto server = std::make_unique<ServerThread>(
+        [&](TcpServer& s) {
+          s.setConnectionCallback([=](const TcpConnectionPtr& c) { connections->note(c); });
+          s.setMessageCallback(echo);
+        },
+        round % 3);
+    Client one(server->address());
+    Client two(server->address());
+    REQUIRE(eventually([&] { return connections->all().size() == 2; }));
+    const auto kept = connections->all();
+    {
+      Crowd crowd(3);
+      for (unsigned seed = 0; seed < 2; ++seed) {
+        crowd.add([&, seed] {
+          std::minstd_rand random(seed + 1);
+          for (int i = 0; i < 100; ++i)
+            anyCall(kept[random() % kept.size()], random());
+        });
+      }
+      crowd.add([&] {
+        if (round % 2 == 0) server->ownership().reset();  // on a thread that runs no loop
+        server.reset();
+      });
+    }
+    for (const TcpConnectionPtr& connection : kept) {
+      CHECK_FALSE(connection->connected());
+      CHECK_FALSE(connection->send("too late"));
+    }
+    CHECK(connections->balanced());
+  }
+}
+
+TEST_CASE("stress: several stops race, with connections that come and go; each is answered") {
+  for (int round = 0; round < rounds(40); ++round) {
+    std::atomic<int> answered{0};
+    ServerThread server([](TcpServer& s) { s.setMessageCallback(echo); }, round % 3);
+    {
+      Crowd crowd(4);
+      for (int i = 0; i < 3; ++i) {
+        crowd.add([&, i] {
+          server.server().stop(std::chrono::milliseconds(i),
+                               [&](TcpServer::StopResult) { ++answered; });
+        });
+      }
+      crowd.add([&] {
+        for (int i = 0; i < 5; ++i) {
+          Client client(server.address());
+          if (client.connected()) client.send("x");
+        }
+      });
+    }
+    CHECK(eventually([&] { return answered == 3; }));
+    CHECK(eventually([&] { return server.server().connectionCount() == 0; }));
+  }
+}
+
+TEST_CASE("stress: queueInLoop, runInLoop, wakeup and quit race with the end of the loop") {
+  for (int round = 0; round < rounds(150); ++round) {
+    std::atomic<int> ran{0};
+    std::atomic<int> accepted{0};
+    auto thread = std::make_unique<EventLoopThread>();
+    EventLoop* const loop = thread->startLoop();
+    const std::shared_ptr<Mailbox> mailbox = loop->mailbox();  // the loop may be gone
+    {
+      Crowd crowd(4);
+      for (int i = 0; i < 2; ++i) {
+        crowd.add([&] {
+          for (int j = 0; j < 50; ++j)
+            accepted += mailbox->post([&] { ++ran; }) ? 1 : 0;
+        });
+      }
+      crowd.add([&] {
+        for (int j = 0; j < 20; ++j)
+          mailbox->wakeup();
+        mailbox->requestQuit();
+      });
+      crowd.add([&] { thread.reset(); });
+    }
+    // What was taken has run, or went with the loop; nothing has run twice.
+    CHECK(ran <= accepted);
+    CHECK_FALSE(mailbox->post([] {}));
+  }
+}
+
+TEST_CASE("stress: timers are added and cancelled on all threads while they expire") {
+  for (int round = 0; round < rounds(30); ++round) {
+    std::atomic<int> ran{0};
+    std::atomic<int> cancelled{0};
+    std::atomic<int> added{0};
+    {
+      EventLoopThread thread;
+      EventLoop* const loop = thread.startLoop();
+      Crowd crowd(3);
+      for (unsigned seed = 1; seed <= 3; ++seed) {
+        crowd.add([&, seed] {
+          std::minstd_rand random(seed);
+          std::vector<TimerId> ids;
+          for (int i = 0; i < 200; ++i) {
+            ids.push_back(
+                loop->runAfter(std::chrono::microseconds(random() % 300), [&] { ++ran; }));
+            ++added;
+            if (loop->cancel(ids[random() % ids.size()])) ++cancelled;
+          }
+        });
+      }
+      crowd.join();
+      CHECK(eventually([&] { return ran + cancelled == added; }));
+    }
+    CHECK(ran + cancelled == added);
+  }
+}
+
+TEST_CASE("stress: repeating timers are cancelled from another thread while they run") {
+  EventLoopThread thread;
+  EventLoop* const loop = thread.startLoop();
+  for (int round = 0; round < rounds(200); ++round) {
+    const auto runs = std::make_shared<std::atomic<int>>(0);
+    const TimerId id = loop->runEvery(50us, [runs] { ++*runs; });
+    if (round % 2 == 0) CHECK(eventually([&] { return *runs > 0; }));
+    CHECK(loop->cancel(id));
+    CHECK_FALSE(loop->cancel(id));
+    ServerThread::runOn(loop, [] {});  // a run that had begun is over
+    const int after = *runs;
+    ServerThread::runOn(loop, [] {});
+    CHECK(*runs == after);
+    CHECK(runs.use_count() == 1);
+  }
+}
+
+// Servers that are stopped or destroyed at any moment of a connection's life.
+TEST_CASE("stress: thousands of short-lived servers") {
+  const std::size_t before = descriptorCount();
+  const int total = rounds(2000);
+  {
+    EventLoopThread base;
+    EventLoop* const loop = base.startLoop();
+    for (int i = 0; i < total; ++i) {
+      std::unique_ptr<TcpServer> server;
+      ServerThread::runOn(loop, [&] {
+        server = std::make_unique<TcpServer>(loop, InetAddress::loopback(0), "short");
+        server->setThreadNum(i % 20 == 0 ? 2 : 0);
+        server->setMessageCallback(echo);
+        server->start();
+      });
+      Client client(server->listenAddress());
+      if (i % 3 > 0) client.send("x");
+      if (i % 3 == 2) (void)client.receive(1);
+      if (i % 5 == 0) server->stop(1ms);
+      if (i % 2 == 0) {
+        server.reset();
+      } else {
+        ServerThread::runOn(loop, [&] { server.reset(); });
+      }
+      (void)client.receiveAll();  // to the end, however it ends
+      REQUIRE(client.lastError() != EAGAIN);
+    }
+  }
+  CHECK(descriptorCount() == before);
+}
+
+}  // namespace
