@@ -34,6 +34,11 @@ bool isAddress(std::string_view text) {
   return isV6 || inet_pton(AF_INET, host.c_str(), &address) == 1;
 }
 
+/// what() is read up to a zero byte.
+bool names(const std::exception& e, std::string_view text) {
+  return std::string(e.what()).find(std::string(text).c_str()) != std::string::npos;
+}
+
 void checkPlain(std::string_view text, std::uint16_t port) {
   try {
     const InetAddress address(text, port);
@@ -43,7 +48,7 @@ void checkPlain(std::string_view text, std::uint16_t port) {
     EXPECT(InetAddress::parse(address.toIpPort()) == address);
   } catch (const std::invalid_argument& e) {
     EXPECT(!isAddress(text));
-    EXPECT(std::string_view(e.what()).find(text) != std::string_view::npos);
+    EXPECT(names(e, text));
   }
 }
 
@@ -57,7 +62,7 @@ void checkWithPort(std::string_view text) {
     if (address.isIpv6()) ip = ip.substr(1, ip.size() - 2);
     EXPECT(InetAddress(ip, address.port()) == address);
   } catch (const std::invalid_argument& e) {
-    EXPECT(std::string_view(e.what()).find(text) != std::string_view::npos);
+    EXPECT(names(e, text));
   }
 }
 

@@ -1,4 +1,4 @@
-// TimerHeap runs what a std::multimap of deadlines would, in the same order, and cancels exactly.
+// TimerHeap runs what a sorted map of deadlines would, in the same order, and cancels exactly.
 
 #include <chrono>
 #include <map>
@@ -19,21 +19,13 @@ namespace {
 using Clock = TimerHeap::Clock;
 using std::chrono::nanoseconds;
 
+/// Timers of equal deadline run in the order in which they were added, repeating ones included.
 struct Model {
-  struct Timer {
-    int number;
-    Clock::duration interval;
-  };
-  // Equal keys keep the order in which they were inserted.
-  std::multimap<Clock::time_point, Timer> waiting;
+  using Key = std::pair<Clock::time_point, int>;
+  std::map<Key, Clock::duration> waiting;  // the interval
 
   bool erase(int number) {
-    for (auto i = waiting.begin(); i != waiting.end(); ++i) {
-      if (i->second.number != number) continue;
-      waiting.erase(i);
-      return true;
-    }
-    return false;
+    return std::erase_if(waiting, [&](const auto& e) { return e.first.second == number; }) > 0;
   }
 };
 
@@ -54,15 +46,15 @@ class Run {
         expire(nanoseconds(input.byte()), input);
     }
     EXPECT(heap_.size() == model_.waiting.size());
-    EXPECT(heap_.earliest() ==
-           (model_.waiting.empty() ? Clock::time_point::max() : model_.waiting.begin()->first));
+    EXPECT(heap_.earliest() == (model_.waiting.empty() ? Clock::time_point::max()
+                                                       : model_.waiting.begin()->first.first));
   }
 
  private:
   void add(Clock::time_point deadline, Clock::duration interval) {
     const int number = static_cast<int>(ids_.size());
     ids_.push_back(heap_.add(deadline, interval, Task([this, number] { ran_.push_back(number); })));
-    model_.waiting.insert({deadline, {number, interval}});
+    model_.waiting.insert({{deadline, number}, interval});
   }
 
   void cancel(std::size_t number) {
@@ -73,9 +65,9 @@ class Run {
     now_ += passed;
     std::vector<TimerHeap::Expired> batch;
     heap_.takeExpired(now_, batch);
-    std::vector<std::pair<Clock::time_point, Model::Timer>> due;
-    while (!model_.waiting.empty() && model_.waiting.begin()->first <= now_) {
-      due.push_back(*model_.waiting.begin());
+    std::vector<std::pair<Model::Key, Clock::duration>> due;
+    while (!model_.waiting.empty() && model_.waiting.begin()->first.first <= now_) {
+      due.emplace_back(*model_.waiting.begin());
       model_.waiting.erase(model_.waiting.begin());
     }
     EXPECT(batch.size() == due.size());
@@ -83,10 +75,11 @@ class Run {
       runOne(batch[i], due[i].first, due[i].second, input.byte());
   }
 
-  void runOne(const TimerHeap::Expired& expired, Clock::time_point deadline,
-              const Model::Timer& timer, std::uint8_t what) {
-    EXPECT(expired.id == ids_[static_cast<std::size_t>(timer.number)]);
-    EXPECT(expired.repeats == (timer.interval.count() > 0));
+  void runOne(const TimerHeap::Expired& expired, const Model::Key& key, Clock::duration interval,
+              std::uint8_t what) {
+    auto [deadline, number] = key;
+    EXPECT(expired.id == ids_[static_cast<std::size_t>(number)]);
+    EXPECT(expired.repeats == (interval.count() > 0));
     if (what % 8 == 1) {  // removed after it was found due, and before it runs
       EXPECT(heap_.remove(expired.id).has_value());
       EXPECT(!heap_.start(expired.id));
@@ -95,7 +88,7 @@ class Run {
     Task task = heap_.start(expired.id);
     EXPECT(static_cast<bool>(task));
     task();
-    EXPECT(ran_.back() == timer.number);
+    EXPECT(ran_.back() == number);
     if (!expired.repeats) {
       EXPECT(!heap_.remove(expired.id).has_value());
       return;
@@ -106,8 +99,8 @@ class Run {
     if (removed) return;
     // The first moment after now on the grid of its interval.
     while (deadline <= now_)
-      deadline += timer.interval;
-    model_.waiting.insert({deadline, timer});
+      deadline += interval;
+    model_.waiting.insert({{deadline, number}, interval});
   }
 
   TimerHeap heap_;
