@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <utility>
@@ -104,7 +105,9 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
 }
 
 std::atomic<bool> armed{false};
-FaultPlan plan;  // changed only while nothing is armed
+Mutex planMutex;
+// Shared: a call may be under way when it changes.
+std::shared_ptr<const FaultPlan> thePlan GUARDED_BY(planMutex);
 std::array<std::atomic<std::uint64_t>, kCalls> calls{};
 std::atomic<std::uint64_t> injected{0};
 std::atomic<std::uint64_t> fatal{0};
@@ -123,6 +126,11 @@ bool active() {
   return spared == 0 && armed.load();
 }
 
+std::shared_ptr<const FaultPlan> presentPlan() {
+  const MutexLock lock(planMutex);
+  return thePlan;
+}
+
 /// The error to fail with, kShort, or nothing.
 struct Decision {
   int fault = 0;
@@ -133,13 +141,14 @@ struct Decision {
 
 Decision decide(Call call, Kind kind = Kind::other) {
   const auto index = static_cast<std::size_t>(call);
+  const std::shared_ptr<const FaultPlan> plan = presentPlan();
   const std::uint64_t number = calls[index].fetch_add(1);
-  const std::uint64_t random = mix(mix(plan.seed, index), number);
+  const std::uint64_t random = mix(mix(plan->seed, index), number);
   const std::uint64_t second = mix(random, 1);
   int fault = 0;
-  if (plan.scripted == call) {
-    if (number < plan.script.size()) fault = plan.script[number];
-  } else if (static_cast<int>(random % 1000) < plan.perMille[index]) {
+  if (plan->scripted == call) {
+    if (number < plan->script.size()) fault = plan->script[number];
+  } else if (static_cast<int>(random % 1000) < plan->perMille[index]) {
     const std::span<const int> faults = faultsOf(call, kind);
     if (!faults.empty()) fault = faults[second % faults.size()];
   }
@@ -233,7 +242,11 @@ FaultPlan FaultPlan::random(std::uint64_t seed) {
 
 void Faults::arm(const FaultPlan& newPlan) {
   armed.store(false);
-  plan = newPlan;
+  {
+    auto copy = std::make_shared<const FaultPlan>(newPlan);
+    const MutexLock lock(planMutex);
+    thePlan = std::move(copy);
+  }
   for (auto& count : calls)
     count.store(0);
   injected.store(0);

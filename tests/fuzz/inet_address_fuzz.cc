@@ -34,9 +34,15 @@ bool isAddress(std::string_view text) {
   return isV6 || inet_pton(AF_INET, host.c_str(), &address) == 1;
 }
 
-/// what() is read up to a zero byte.
+/// What the message quotes is the text or, if that is what is wrong, the address in it. what() is
+/// read up to a zero byte.
 bool names(const std::exception& e, std::string_view text) {
-  return std::string(e.what()).find(std::string(text).c_str()) != std::string::npos;
+  const std::string message = e.what();
+  const std::size_t quote = message.find('\'');
+  if (quote == message.npos) return false;
+  std::string quoted = message.substr(quote + 1);
+  if (quoted.ends_with('\'')) quoted.pop_back();
+  return text.find(quoted) != text.npos;
 }
 
 void checkPlain(std::string_view text, std::uint16_t port) {
