@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   char next = 'a';
   for (int step = 0; !input.atEnd() && step < 300 && waiting.size() < 1 << 20; ++step) {
     const std::uint8_t what = input.byte();
-    const std::size_t length = input.number<std::uint16_t>() % (what % 4 == 0 ? 60000 : 300);
+    const std::size_t length = input.number<std::uint16_t>() % (what % 4 == 0 ? 60000U : 300U);
     const std::string piece(length, next);
     next = next == 'z' ? 'a' : static_cast<char>(next + 1);
     if (what % 8 < 3) {
