@@ -137,6 +137,28 @@ TEST_CASE("regress: output is bounded at 1 MiB and input at 64 MiB unless one sa
   CHECK(limits.maxInput == 64 << 20);
 }
 
+TEST_CASE("regress: the water marks themselves count as reached") {
+  constexpr std::size_t kMark = 1000;
+  const Faults::Spare clients;
+  std::atomic<std::size_t> high{0};
+  std::atomic<int> low{0};
+  ServerThread server([&](TcpServer& s) {
+    s.setLimits({.highWaterMark = kMark, .lowWaterMark = 0});
+    s.setMessageCallback(echo);
+    s.setHighWaterMarkCallback([&](const TcpConnectionPtr&, std::size_t bytes) { high = bytes; });
+    s.setLowWaterMarkCallback([&](const TcpConnectionPtr&, std::size_t) { ++low; });
+  });
+  Client client(server.address());
+  const std::string message = pattern(kMark);
+  Faults::arm(FaultPlan::scriptOf(Call::send, {EAGAIN}));  // so that all of it waits
+  client.send(message);
+  CHECK(client.receive(kMark) == message);
+  Faults::disarm();
+  CHECK(eventually([&] { return high == kMark && low == 1; }));
+  client.send("read again");
+  CHECK(client.receive(10) == "read again");
+}
+
 std::atomic<int> linesLogged{0};
 
 // A rewrite logged a line at each return of poll(2). What peers do must not fill a disk.
