@@ -5,6 +5,8 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <future>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -135,6 +137,28 @@ TEST_CASE("regress: output is bounded at 1 MiB and input at 64 MiB unless one sa
   CHECK(limits.lowWaterMark < limits.highWaterMark);
   CHECK(limits.pauseReading);
   CHECK(limits.maxInput == 64 << 20);
+}
+
+// What is sent after shutdown(), while earlier bytes still wait, was not promised to anybody.
+TEST_CASE("regress: send after shutdown says no and sends nothing, also while output waits") {
+  const Faults::Spare clients;
+  bool hereTaken = true;
+  std::promise<TcpConnectionPtr> shutDown;
+  ServerThread server([&](TcpServer& s) {
+    s.setMessageCallback([&](const TcpConnectionPtr& connection, Buffer&, Timestamp) {
+      connection->send("first");
+      connection->shutdown();
+      hereTaken = connection->send("late");
+      shutDown.set_value(connection);
+    });
+  });
+  Client client(server.address());
+  Faults::arm(FaultPlan::scriptOf(Call::send, {EAGAIN}));  // so that it waits
+  client.send("x");
+  CHECK_FALSE(shutDown.get_future().get()->send("later, from another thread"));
+  CHECK_FALSE(hereTaken);
+  CHECK(client.receiveAll() == "first");
+  Faults::disarm();
 }
 
 TEST_CASE("regress: the water marks themselves count as reached") {
