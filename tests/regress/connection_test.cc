@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <thread>
 
 #include "rung/base/Logging.h"
 
@@ -137,6 +138,33 @@ TEST_CASE("regress: output is bounded at 1 MiB and input at 64 MiB unless one sa
   CHECK(limits.lowWaterMark < limits.highWaterMark);
   CHECK(limits.pauseReading);
   CHECK(limits.maxInput == 64 << 20);
+}
+
+// epoll reports hang-ups of a descriptor with events = 0, too: a connection that nobody reads from
+// kept the loop awake from the moment on when its peer was gone.
+TEST_CASE("regress: a peer that goes while nothing is read does not make the loop spin") {
+  const Faults::Spare clients;
+  std::promise<TcpConnectionPtr> stopped;
+  std::atomic<int> error{-1};
+  ServerThread server([&](TcpServer& s) {
+    s.setConnectionCallback([&](const TcpConnectionPtr& connection) {
+      if (!connection->connected()) {
+        error = connection->error();
+        return;
+      }
+      connection->stopRead();
+      stopped.set_value(connection);
+    });
+  });
+  Client client(server.address());
+  const TcpConnectionPtr connection = stopped.get_future().get();
+  client.reset();
+  Faults::arm(FaultPlan{});
+  // Not to synchronise: it is the time in which the loop could spin.
+  std::this_thread::sleep_for(50ms);
+  CHECK(Faults::disarm().of(Call::epollWait) <= 10);
+  connection->startRead();
+  CHECK(eventually([&] { return error == ECONNRESET; }));
 }
 
 // What is sent after shutdown(), while earlier bytes still wait, was not promised to anybody.

@@ -123,24 +123,24 @@ void anyCall(const TcpConnectionPtr& connection, std::uint64_t which) {
 
 TEST_CASE("stress: send, shutdown, forceClose and the rest race with each other and the peer") {
   for (int round = 0; round < rounds(40); ++round) {
-    const auto connections = std::make_shared<Register>();
+    Register connections;
     ServerThread server(
         [&](TcpServer& s) {
-          s.setConnectionCallback([=](const TcpConnectionPtr& c) { connections->note(c); });
+          s.setConnectionCallback([&](const TcpConnectionPtr& c) { connections.note(c); });
           s.setMessageCallback(echo);
         },
         round % 3);
     std::vector<std::unique_ptr<Client>> clients;
     for (int i = 0; i < 4; ++i)
       clients.push_back(std::make_unique<Client>(server.address()));
-    REQUIRE(eventually([&] { return connections->all().size() == clients.size(); }));
+    REQUIRE(eventually([&] { return connections.all().size() == clients.size(); }));
     {
       Crowd crowd(4);
       for (unsigned seed = 0; seed < 3; ++seed) {
         crowd.add([&, seed] {
           std::minstd_rand random(seed + static_cast<unsigned>(round) * 7 + 1);
           for (int i = 0; i < 30; ++i) {
-            for (const TcpConnectionPtr& connection : connections->all())
+            for (const TcpConnectionPtr& connection : connections.all())
               anyCall(connection, random());
           }
         });
@@ -152,26 +152,26 @@ TEST_CASE("stress: send, shutdown, forceClose and the rest race with each other 
         }
       });
     }
-    for (const TcpConnectionPtr& connection : connections->all())
+    for (const TcpConnectionPtr& connection : connections.all())
       connection->startRead();  // or the end of the stream is not seen
     CHECK(eventually([&] { return server.server().connectionCount() == 0; }));
-    CHECK(eventually([&] { return connections->balanced(); }));
+    CHECK(eventually([&] { return connections.balanced(); }));
   }
 }
 
 TEST_CASE("stress: calls on connections race with the destruction of server and loops") {
   for (int round = 0; round < rounds(60); ++round) {
-    const auto connections = std::make_shared<Register>();
+    Register connections;
     auto server = std::make_unique<ServerThread>(
         [&](TcpServer& s) {
-          s.setConnectionCallback([=](const TcpConnectionPtr& c) { connections->note(c); });
+          s.setConnectionCallback([&](const TcpConnectionPtr& c) { connections.note(c); });
           s.setMessageCallback(echo);
         },
         round % 3);
     Client one(server->address());
     Client two(server->address());
-    REQUIRE(eventually([&] { return connections->all().size() == 2; }));
-    const auto kept = connections->all();
+    REQUIRE(eventually([&] { return connections.all().size() == 2; }));
+    const auto kept = connections.all();
     {
       Crowd crowd(3);
       for (unsigned seed = 0; seed < 2; ++seed) {
@@ -190,7 +190,7 @@ TEST_CASE("stress: calls on connections race with the destruction of server and 
       CHECK_FALSE(connection->connected());
       CHECK_FALSE(connection->send("too late"));
     }
-    CHECK(connections->balanced());
+    CHECK(connections.balanced());
   }
 }
 
