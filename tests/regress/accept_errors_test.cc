@@ -8,8 +8,11 @@
 #include <chrono>
 #include <cstring>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
+
+#include "rung/base/Logging.h"
 
 #include "tests/faults/Faults.h"
 #include "tests/support/Client.h"
@@ -20,6 +23,14 @@ using namespace rung::testing;
 
 namespace {
 
+/// What the library says of errors that were injected is not news.
+struct QuietLog {
+  QuietLog() {
+    rung::Logger::setOutput([](std::string_view) {});
+  }
+  ~QuietLog() { rung::Logger::setOutput(nullptr); }
+};
+
 bool isServed(const rung::InetAddress& address) {
   Client client(address);
   client.send("hello");
@@ -27,6 +38,7 @@ bool isServed(const rung::InetAddress& address) {
 }
 
 TEST_CASE("regress: no error of accept ends a server, and it serves again") {
+  const QuietLog quiet;
   const Faults::Spare clients;
   ServerThread server([](rung::TcpServer& s) { s.setMessageCallback(echo); });
   for (const int error :
@@ -46,6 +58,7 @@ TEST_CASE("regress: no error of accept ends a server, and it serves again") {
 
 // A connection that is not taken keeps the listening socket readable, and the loop awake.
 TEST_CASE("regress: errors of accept that last do not make the loop spin") {
+  const QuietLog quiet;
   const Faults::Spare clients;
   ServerThread server([](rung::TcpServer& s) { s.setMessageCallback(echo); });
   // EPERM is what a filter of system calls says, such as a container's.
@@ -61,6 +74,7 @@ TEST_CASE("regress: errors of accept that last do not make the loop spin") {
 }
 
 TEST_CASE("regress: when the reserve descriptor cannot be opened again, accepting pauses") {
+  const QuietLog quiet;
   const Faults::Spare clients;
   ServerThread server([](rung::TcpServer& s) { s.setMessageCallback(echo); });
   FaultPlan plan;
