@@ -21,6 +21,7 @@
 using namespace std::chrono_literals;
 using namespace rung::testing;
 using rung::Buffer;
+using rung::CountDownLatch;
 using rung::EventLoop;
 using rung::InetAddress;
 using rung::TcpConnectionPtr;
@@ -104,6 +105,41 @@ TEST_CASE("regress: a stop that the loop has not come to dies with the server") 
   loop.quit();
   loop.loop();
   CHECK_FALSE(called);
+}
+
+// A connection that is accepted and on its way to its loop, which is busy, was in no count: stop()
+// told of fewer than it had drained, and connectionCount() was 0 with a client served soon after.
+TEST_CASE("regress: a connection on its way to a busy loop counts") {
+  const Faults::Spare clients;
+  CountDownLatch busy(1);
+  CountDownLatch goOn(1);
+  std::promise<TcpServer::StopResult> stopped;
+  EventLoop* io = nullptr;
+  ServerThread server(
+      [&](TcpServer& s) {
+        s.setThreadInitCallback([&](EventLoop* loop) { io = loop; });
+        s.setMessageCallback(echo);
+      },
+      1);
+  io->queueInLoop([&] {
+    busy.countDown();
+    goOn.wait();
+  });
+  busy.wait();
+  Faults::arm(FaultPlan{});  // to see that it was accepted
+  Client client(server.address());
+  CHECK(eventually([] { return Faults::counts().of(Call::accept4) > 0; }));
+  Faults::disarm();
+  server.inLoop([] {});  // and handed over
+  CHECK(server.server().connectionCount() == 1);
+  server.server().stop(10s, [&](TcpServer::StopResult result) { stopped.set_value(result); });
+  server.inLoop([] {});
+  goOn.countDown();
+  CHECK(client.receiveAll().empty());
+  client.close();
+  const TcpServer::StopResult result = stopped.get_future().get();
+  CHECK(result.drained == 1);
+  CHECK(result.cut == 0);
 }
 
 // The callback is looked up when its time comes, and there may be none any more: an empty
