@@ -74,8 +74,8 @@ struct FaultCounts {
 /// Makes system calls fail or fall short. It stands between the objects of a program and the C
 /// library, put there by the linker (--wrap), so it sees the calls of the library, and those of the
 /// test, in every build.
-/// Only what can really happen to that kind of descriptor is injected: see faultsOf() in Faults.cc. An
-/// error that means the end of a connection is made true: the socket is shut down.
+/// Only what can really happen to that kind of descriptor is injected: see faultsOf() in Faults.cc.
+/// An error that means the end of a connection is made true: the socket is shut down.
 /// Thread: any, one schedule at a time.
 class Faults {
  public:
