@@ -1,0 +1,90 @@
+// accept(2) fails in many ways. In muduo, ENFILE, ENOBUFS, ENOMEM and unknown errors ended the
+// process; network errors of the connection that waited, which Linux reports here, were not tried
+// again. See accept(2), "Error handling".
+
+#include <doctest/doctest.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "rung/base/Logging.h"
+
+#include "tests/faults/Faults.h"
+#include "tests/support/Client.h"
+#include "tests/support/ServerThread.h"
+
+using namespace std::chrono_literals;
+using namespace rung::testing;
+
+namespace {
+
+/// What the library says of errors that were injected is not news.
+struct QuietLog {
+  QuietLog() {
+    rung::Logger::setOutput([](std::string_view) {});
+  }
+  ~QuietLog() { rung::Logger::setOutput(nullptr); }
+};
+
+bool isServed(const rung::InetAddress& address) {
+  Client client(address);
+  client.send("hello");
+  return client.receive(5) == "hello";
+}
+
+TEST_CASE("regress: no error of accept ends a server, and it serves again") {
+  const QuietLog quiet;
+  const Faults::Spare clients;
+  ServerThread server([](rung::TcpServer& s) { s.setMessageCallback(echo); });
+  for (const int error :
+       {EAGAIN, EINTR, ECONNABORTED, EPROTO, EPERM, ENETDOWN, ENOPROTOOPT, EHOSTDOWN, ENONET,
+        EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH, ETIMEDOUT, ENFILE, ENOBUFS, ENOMEM, EIO}) {
+    CAPTURE(strerrorname_np(error));
+    Faults::arm(FaultPlan::scriptOf(Call::accept4, {error, error}));
+    CHECK(isServed(server.address()));
+    CHECK(Faults::disarm().injected == 2);
+  }
+  // Out of descriptors it closes the one that waits, and serves the next.
+  Faults::arm(FaultPlan::scriptOf(Call::accept4, {EMFILE}));
+  CHECK_FALSE(isServed(server.address()));
+  CHECK(isServed(server.address()));
+  Faults::disarm();
+}
+
+// A connection that is not taken keeps the listening socket readable, and the loop awake.
+TEST_CASE("regress: errors of accept that last do not make the loop spin") {
+  const QuietLog quiet;
+  const Faults::Spare clients;
+  ServerThread server([](rung::TcpServer& s) { s.setMessageCallback(echo); });
+  // EPERM is what a filter of system calls says, such as a container's.
+  for (const int error : {EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EACCES, EINVAL}) {
+    CAPTURE(strerrorname_np(error));
+    Faults::arm(FaultPlan::scriptOf(Call::accept4, std::vector<int>(100000, error)));
+    const Client waiting(server.address());
+    // Not to synchronise: it is the time in which a loop could spin, and pauses last 100 ms.
+    std::this_thread::sleep_for(50ms);
+    CHECK(Faults::disarm().of(Call::accept4) <= 10);
+    CHECK(isServed(server.address()));
+  }
+}
+
+TEST_CASE("regress: when the reserve descriptor cannot be opened again, accepting pauses") {
+  const QuietLog quiet;
+  const Faults::Spare clients;
+  ServerThread server([](rung::TcpServer& s) { s.setMessageCallback(echo); });
+  FaultPlan plan;
+  plan.scripted = Call::accept4;
+  plan.script = {EMFILE};
+  plan[Call::open] = 1000;
+  Faults::arm(plan);
+  CHECK_FALSE(isServed(server.address()));  // closed with the help of the reserve
+  Faults::disarm();
+  CHECK(isServed(server.address()));
+}
+
+}  // namespace

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <unistd.h>
+
+#include <cstddef>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+namespace rung::testing {
+
+/// How many descriptors this process has open.
+inline std::size_t descriptorCount() {
+  const std::filesystem::directory_iterator open("/proc/self/fd");
+  // One of them is the iterator's own.
+  return static_cast<std::size_t>(std::distance(begin(open), end(open))) - 1;
+}
+
+/// Resident memory of this process.
+inline std::size_t residentBytes() {
+  std::size_t total = 0;
+  std::size_t resident = 0;
+  std::ifstream("/proc/self/statm") >> total >> resident;
+  return resident * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+}
+
+}  // namespace rung::testing
