@@ -50,7 +50,10 @@ void LogFile::open() {
 void LogFile::append(std::string_view lines) {
   const Timestamp now = options_.clock();
   if (const int error = makeReady(now); error != 0) return lose(lines, error);
-  if (missingLines_ > 0) writeWhatIsMissing(now);
+  if (missingLines_ > 0) {
+    // If not even this can be written, the file may end in the middle of a line.
+    if (const int error = writeWhatIsMissing(now); error != 0) return lose(lines, error);
+  }
   while (!lines.empty()) {
     std::size_t size = sizeThatFits(lines);
     if (size == 0) {
@@ -125,14 +128,19 @@ std::size_t LogFile::sizeThatFits(std::string_view lines) const {
   return file_.writtenBytes() == 0 ? lines.size() : 0;
 }
 
-void LogFile::writeWhatIsMissing(Timestamp now) {
+int LogFile::writeWhatIsMissing(Timestamp now) {
   std::string text = midLine_ ? "\n" : "";
   text += formatLogLine(now, LogLevel::warn, __FILE__, __LINE__,
                         std::to_string(missingLines_) + " log lines could not be written: " +
                             std::generic_category().message(missingWhy_));
   const AppendFile::Appended done = file_.append(text);
   if (done.bytes > 0) midLine_ = text[done.bytes - 1] != '\n';
-  if (done.error == 0) missingLines_ = 0;
+  if (done.error == 0) {
+    missingLines_ = 0;
+  } else {
+    report("write", done.error);
+  }
+  return done.error;
 }
 
 void LogFile::lose(std::string_view lines, int error) {

@@ -78,7 +78,6 @@ void Acceptor::handleError(int error) {
     case EINTR:         // a signal; the next event follows at once
     case ECONNABORTED:  // likewise given up
     case EPROTO:
-    case EPERM:  // a firewall's rule
     // Linux reports errors of the new connection's network as errors of accept: accept(2).
     case ENETDOWN:
     case ENOPROTOOPT:
@@ -93,8 +92,8 @@ void Acceptor::handleError(int error) {
       warn("out of descriptors, closing new connections", error);
       refuseOne();
       return;
-    default:  // ENFILE, ENOBUFS, ENOMEM: the machine is short of something. Also what nobody
-              // foresaw.
+    default:  // ENFILE, ENOBUFS, ENOMEM: the machine is short of something. EPERM: a firewall, or a
+              // filter of system calls, which may last. Also what nobody foresaw.
       warn("accept fails, trying again soon", error);
       pause();
   }

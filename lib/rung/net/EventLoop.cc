@@ -29,9 +29,9 @@ EventLoop::EventLoop(PollerKind kind)
   if (const EventLoop* other = ofCurrentThread()) {
     LOG_FATAL << "thread " << CurrentThread::tid() << " has an EventLoop already, at " << other;
   }
-  mailboxOfThisThread = mailbox_;
   wakeupChannel_.setReadCallback([this](Timestamp) { wakeups_ += mailbox_->drainWakeups(); });
   wakeupChannel_.enableReading();
+  mailboxOfThisThread = mailbox_;  // last: if the line above throws, this thread has no loop
 }
 
 EventLoop::~EventLoop() {

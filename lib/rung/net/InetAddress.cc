@@ -41,8 +41,8 @@ InetAddress::InetAddress(std::uint16_t port) : address_{} {
 InetAddress::InetAddress(std::string_view ip, std::uint16_t port) : address_{} {
   const std::size_t percent = ip.find('%');
   const std::string host(ip.substr(0, percent));
-  // inet_pton(3) stops at a zero byte; what stands behind it would be ignored.
-  if (host.find('\0') != std::string::npos) refuse("not an IPv4 or IPv6 address", ip);
+  // inet_pton(3) and if_nametoindex(3) stop at a zero byte; what stands behind it would be ignored.
+  if (ip.find('\0') != std::string_view::npos) refuse("not an IPv4 or IPv6 address", ip);
   in_addr v4{};
   in6_addr v6{};
   if (percent == std::string_view::npos && inet_pton(AF_INET, host.c_str(), &v4) == 1) {

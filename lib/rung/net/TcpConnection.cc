@@ -271,7 +271,8 @@ void TcpConnection::write(Bytes&& bytes) {
     if (profile().writeCompleteCallback) {
       // Later: a callback that sends again, and completes again, must not nest without end.
       post([](TcpConnection& self) {
-        self.profile().writeCompleteCallback(self.shared_from_this());
+        const WriteCompleteCallback& callback = self.profile().writeCompleteCallback;
+        if (callback && self.connected()) callback(self.shared_from_this());
       });
     }
     return;
@@ -338,7 +339,9 @@ void TcpConnection::writeFailed(int error) {
   aboveHighWater_ = false;
   watch(&Channel::disableWriting);
   updateReading();
-  if (!channel_.isReading()) closeSoon();
+  // Any other error is not the peer's (ENOBUFS, ENOMEM): it is alive, and would wait for ever.
+  const bool peerIsGone = error == EPIPE || error == ECONNRESET;
+  if (!peerIsGone || !channel_.isReading()) closeSoon();
 }
 
 void TcpConnection::shutdown() {

@@ -77,13 +77,15 @@ class TcpServer::Core : noncopyable, public std::enable_shared_from_this<Core> {
 
 void TcpServer::Core::start() {
   loop_->assertInLoopThread();
-  if (started() || acceptor_ == nullptr) return;
-  threadPool->start(threadInit);
-  for (EventLoop* loop : threadPool->getAllLoops()) {
-    ConnectionProfile own = profile;
-    own.loop = loop;
-    own.mailbox = loop->mailbox();
-    sets_.push_back(ConnectionSet::create(std::move(own), live, idle));
+  if (acceptor_ == nullptr || acceptor_->listening()) return;
+  if (!started()) {  // else an earlier call came as far as listen(), which threw
+    threadPool->start(threadInit);
+    for (EventLoop* loop : threadPool->getAllLoops()) {
+      ConnectionProfile own = profile;
+      own.loop = loop;
+      own.mailbox = loop->mailbox();
+      sets_.push_back(ConnectionSet::create(std::move(own), live, idle));
+    }
   }
   acceptor_->setNewConnectionCallback(
       [weak = weak_from_this()](Socket socket, const InetAddress& peer) {
@@ -100,11 +102,13 @@ void TcpServer::Core::newConnection(Socket socket, const InetAddress& peer) {
   });
   auto connection =
       std::make_shared<TcpConnection>(set->profile(), nextId_++, std::move(socket), peer);
+  live->fetch_add(1, std::memory_order_relaxed);  // also while it is on its way
   if (set->mailbox().isInLoopThread()) {
     set->add(connection);
-  } else {
-    // If that loop has ended, the connection goes with the task, and its socket with it.
-    (void)set->mailbox().post([set, connection = std::move(connection)] { set->add(connection); });
+  } else if (!set->mailbox().post(
+                 [set, connection = std::move(connection)] { set->add(connection); })) {
+    // That loop has ended; the connection went with the task, and its socket with it.
+    live->fetch_sub(1, std::memory_order_relaxed);
   }
 }
 
@@ -247,9 +251,11 @@ void TcpServer::start() {
 }
 
 void TcpServer::stop(std::chrono::steady_clock::duration deadline, StopCallback done) {
-  (void)core_->mailbox->post([core = core_, deadline, done = std::move(done)]() mutable {
-    core->stop(deadline, std::move(done));
-  });
+  // Weak: if the server is destroyed before the loop comes to it, `done` is not called any more.
+  (void)core_->mailbox->post(
+      [weak = std::weak_ptr(core_), deadline, done = std::move(done)]() mutable {
+        if (const auto core = weak.lock()) core->stop(deadline, std::move(done));
+      });
 }
 
 const std::string& TcpServer::name() const {

@@ -15,7 +15,7 @@ TcpServer::~TcpServer() = default;
 
 void TcpServer::start() {
   if (acceptor_.listening()) return;
-  threadPool_.start(threadInit_);
+  if (!threadPool_.started()) threadPool_.start(threadInit_);  // else listen() threw before
   acceptor_.listen();
 }
 

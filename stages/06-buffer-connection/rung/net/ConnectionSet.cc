@@ -19,7 +19,6 @@ std::shared_ptr<ConnectionSet> ConnectionSet::create(
 
 void ConnectionSet::add(const TcpConnectionPtr& connection) {
   connections_.emplace(connection->id(), connection);
-  live_->fetch_add(1, std::memory_order_relaxed);
   connection->connectEstablished();
 }
 

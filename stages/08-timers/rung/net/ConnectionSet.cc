@@ -29,7 +29,6 @@ std::shared_ptr<ConnectionSet> ConnectionSet::create(ConnectionProfile profile,
 
 void ConnectionSet::add(const TcpConnectionPtr& connection) {
   connections_.emplace(connection->id(), connection);
-  live_->fetch_add(1, std::memory_order_relaxed);
   if (idle_.timeout.count() > 0) {
     if (wheel_ == nullptr) {
       wheel_ = std::make_unique<TimingWheel>(profile_->loop, idle_.timeout, idle_.tick);

@@ -35,7 +35,7 @@ class ConnectionSet : noncopyable, public std::enable_shared_from_this<Connectio
   [[nodiscard]] const std::shared_ptr<const ConnectionProfile>& profile() const { return profile_; }
   [[nodiscard]] Mailbox& mailbox() const { return *profile_->mailbox; }
 
-  /// Keeps the connection until it is down, and brings it up.
+  /// Keeps the connection until it is down, and brings it up. Whoever hands it over counts it.
   void add(const TcpConnectionPtr& connection);
 
   /// Asks every connection to end when its output is sent. `whenEmpty` runs when the last is gone.
