@@ -15,9 +15,12 @@ namespace {
 /// By trial division: a few nanoseconds or the better part of a second, depending on the number.
 std::string factors(std::uint64_t number) {
   std::string result = std::to_string(number) + ":";
+  const auto append = [&](std::uint64_t prime) {
+    result.append(" ").append(std::to_string(prime));
+  };
   const auto divideBy = [&](std::uint64_t prime) {
     for (; number % prime == 0; number /= prime)
-      result += " " + std::to_string(prime);
+      append(prime);
   };
   divideBy(2);
   divideBy(3);
@@ -26,7 +29,7 @@ std::string factors(std::uint64_t number) {
     divideBy(candidate);
     divideBy(candidate + 2);
   }
-  if (number > 1) result += " " + std::to_string(number);
+  if (number > 1) append(number);
   return result + "\n";
 }
 
