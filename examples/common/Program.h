@@ -200,7 +200,10 @@ inline void serve(rung::EventLoop& loop, const std::vector<rung::TcpServer*>& se
   bool asked = false;
   const rung::SignalFd signals(&loop, {SIGINT, SIGTERM}, [&](int signal) {
     if (std::exchange(asked, true)) return loop.quit();
-    LOG_INFO << "signal " << signal << ", stopping";
+    std::size_t connections = 0;
+    for (const rung::TcpServer* server : servers)
+      connections += server->connectionCount();
+    LOG_INFO << "signal " << signal << ", stopping with " << connections << " connections";
     if (!beforeStop) return stop();
     loop.runAfter(kDrainTime, stop);
     beforeStop(stop);
