@@ -77,8 +77,8 @@ int main(int argc, char** argv) {
   std::size_t bytes = 1024;
   common::ServerOptions options("framing", "Answers each frame with its payload backwards.");
   options.add("framing", "NAME", "fixed, line (CR LF), length (4-byte header) or message", name);
-  options.add("bytes", "N", "payload of a frame: N for fixed, at most N for the others", bytes, 1,
-              16 << 20);
+  options.add("bytes", "N", "payload of a client's frame: N for fixed, at most N for the others",
+              bytes, 1, 16 << 20);
   options.parse(argc, argv);
   const Framing& framing = find(name, options);
   return common::run(options, [&] {
