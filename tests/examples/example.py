@@ -8,7 +8,7 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
-from server_process import MIB, SANITIZED, SLOW, ServerTest, reset, wait_until  # noqa: E402
+from server_process import MIB, PATIENCE, SANITIZED, SLOW, ServerTest, reset, wait_until  # noqa: E402
 
 
 def figure(text):
@@ -17,12 +17,14 @@ def figure(text):
 
 
 def flood(client, block, limit):
-    """Sends `block` over and over without reading, until nothing has gone out for a while or the
-    server ends the connection. The number of bytes sent."""
-    sent, last = 0, time.monotonic()
+    """Sends `block` over and over without reading, until nothing has gone out for a while, the
+    server ends the connection, or it has had the time to. The number of bytes sent."""
+    sent, begin = 0, time.monotonic()
+    last = begin
     client.setblocking(False)
     try:
-        while sent < limit and time.monotonic() - last < 0.5 * SLOW:
+        while (sent < limit and time.monotonic() - last < 0.5 * SLOW
+               and time.monotonic() - begin < 2 * PATIENCE):
             try:
                 sent += client.send(block[sent % len(block):])
                 last = time.monotonic()
@@ -30,7 +32,7 @@ def flood(client, block, limit):
                 time.sleep(0.01)
     except (BrokenPipeError, ConnectionResetError):
         pass
-    client.settimeout(10 * SLOW)
+    client.settimeout(PATIENCE)
     return sent
 
 

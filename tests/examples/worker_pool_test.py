@@ -37,10 +37,17 @@ def request(*numbers):
 
 class WorkerTest(ExampleTest):
     def assert_serves(self, server):
-        with server.connect() as client:
-            client.sendall(b'600851475143\n')
-            wanted = b'600851475143: 71 839 1471 6857\n'
-            self.assertEqual(receive(client, len(wanted)), wanted)
+        """Workers may have to look through a queue of requests first whose clients are gone."""
+        with server.connect() as client, client.makefile('rb') as answers:
+            def answer():
+                client.sendall(b'600851475143\n')
+                return answers.readline()
+            busy = b'600851475143: busy\n'
+            found = [busy]
+            wait_until(lambda: found.append(answer()) or found[-1] != busy, 'a worker has time')
+            self.assertEqual(found[-1], b'600851475143: 71 839 1471 6857\n')
+            if len(found) > 2:
+                figure(f'busy {len(found) - 2} times')
 
 
 class Arguments(CommandLine, WorkerTest):
