@@ -8,7 +8,8 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
-from server_process import MIB, PATIENCE, SANITIZED, SLOW, ServerTest, reset, wait_until  # noqa: E402
+from server_process import (  # noqa: E402
+    MIB, PATIENCE, SANITIZED, SLOW, ServerTest, reset, wait_until)
 
 
 def figure(text):
