@@ -40,7 +40,7 @@ SERVERS = ('raw', 'rung', 'asio', 'libevent', 'libuv')
 def echoes(programs, quick):
     servers = [name for name in SERVERS
                if (programs.directory / 'echo' / f'echo-{name}').exists()]
-    seconds = '0.3' if quick else '2'
+    seconds = '0.3' if quick else '1'
     seen_metrics = [Metric('per_second', 'a second', False), Metric('p50_us', 'p50 µs'),
                     Metric('p99_us', 'p99 µs'), Metric('user_us', 'user µs')]
 
