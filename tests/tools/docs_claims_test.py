@@ -37,6 +37,11 @@ class Outputs(docs_tree.DocsCase):
         self.assert_good('<!-- output(exit 3): echo ow; exit 3 -->\n```text\now\n```\n')
         self.assert_refused('<!-- output(exit): true -->\n```text\n```\n', 'unknown option "exit"')
 
+    def test_paths(self):
+        """where the tree happens to be is not shown"""
+        self.assertIn('```console\n$ echo $PWD/docs\ndocs\n```',
+                      self.update('<!-- output: echo $PWD/docs -->\n'))
+
     def test_pinned(self):
         """a pinned output is recorded by --pinned alone; its paths must exist"""
         mark = '<!-- output(pinned): bash tools/count.sh -->\n'
