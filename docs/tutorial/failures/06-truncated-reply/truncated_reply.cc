@@ -1,4 +1,4 @@
-// A server on stage 05 that answers each request with 8 MiB in one write().
+// A server on stage 05 that answers each request with 32 MiB in one write().
 //
 // A non-blocking write() takes what fits into the socket's send buffer and says how much that was.
 // The server does not look, and closes. What did not fit was never sent.
@@ -17,13 +17,16 @@
 #include "rung/net/TcpServer.h"
 
 using rung::Channel;
+using rung::CountDownLatch;
 using rung::EventLoop;
 using rung::InetAddress;
 using rung::Socket;
 
 namespace {
 
-constexpr std::size_t kReplyBytes = std::size_t{8} << 20;
+constexpr std::size_t kReplyBytes = std::size_t{32} << 20;
+
+CountDownLatch replied(1);
 
 struct Connection {
   Connection(EventLoop* loop, Socket accepted)
@@ -41,18 +44,20 @@ struct Connection {
     }
     channel.disableAll();
     socket.shutdownWrite();
+    replied.countDown();
   }
 
   Socket socket;
   Channel channel;
 };
 
-/// A plain blocking client that reads to the end of the stream.
+/// A plain blocking client that is busy for a moment, and then reads to the end of the stream.
 std::size_t ask(const InetAddress& server) {
   const rung::UniqueFd fd =
       rung::checkedFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
   if (connect(fd.get(), server.data(), server.length()) != 0) return 0;
   if (write(fd.get(), "all of it, please", 17) != 17) return 0;
+  replied.wait();
   std::string piece(1 << 16, '\0');
   std::size_t total = 0;
   for (ssize_t n; (n = read(fd.get(), piece.data(), piece.size())) > 0;)
@@ -67,7 +72,7 @@ int main() {
   EventLoop* loop = serverThread.startLoop();
   std::unique_ptr<rung::TcpServer> server;
   std::unique_ptr<Connection> connection;
-  rung::CountDownLatch ready(1);
+  CountDownLatch ready(1);
   loop->runInLoop([&] {
     server = std::make_unique<rung::TcpServer>(loop, InetAddress::loopback(0), "replies");
     server->setNewSocketCallback([&](EventLoop* ioLoop, Socket socket, const InetAddress&) {
@@ -83,7 +88,7 @@ int main() {
               got == kReplyBytes ? "all of it arrived" : "not all of it arrived");
   std::printf("missing: %zu bytes, without an error on either side\n", kReplyBytes - got);
 
-  rung::CountDownLatch done(1);
+  CountDownLatch done(1);
   loop->runInLoop([&] {
     connection.reset();
     server.reset();
