@@ -34,10 +34,12 @@ class Watched {
     // Many looks in a row: it may have slept for a moment in something else while it began.
     int looks = 0;
     return eventually([&] {
-      looks = tid_.load() != 0 && state() == 'S' ? looks + 1 : 0;
+      looks = isAsleep() ? looks + 1 : 0;
       return looks == 50;
     });
   }
+
+  [[nodiscard]] bool isAsleep() const { return tid_.load() != 0 && state() == 'S'; }
 
   /// How many times it has gone to sleep: each wake-up that led nowhere adds one.
   [[nodiscard]] long timesAsleep() const {
