@@ -239,24 +239,31 @@ struct Derived final : Base {
   long next(long value) override { return value + 1; }
 };
 
+// A second one, or the compiler bets on the first and calls it directly.
+struct Another final : Base {
+  long next(long value) override { return value + 2; }
+};
+
+// In both, the compiler must not know any more what it calls.
 void callVirtual(State& state) {
-  const std::unique_ptr<Base> owner = std::make_unique<Derived>();
-  Base* object = owner.get();
-  DoNotOptimize(object);  // the compiler must not know any more which class it is
+  const std::array<std::unique_ptr<Base>, 2> owners{std::make_unique<Derived>(),
+                                                    std::make_unique<Another>()};
+  Base* object = owners[0].get();
   long value = 0;
-  for (auto _ : state)
-    value = object->next(value);
-  DoNotOptimize(value);
+  for (auto _ : state) {
+    DoNotOptimize(object);
+    DoNotOptimize(value = object->next(value));
+  }
 }
 BENCHMARK(callVirtual);
 
 void callFunction(State& state) {
   std::function<long(long)> next = [](long value) { return value + 1; };
-  DoNotOptimize(next);
   long value = 0;
-  for (auto _ : state)
-    value = next(value);
-  DoNotOptimize(value);
+  for (auto _ : state) {
+    DoNotOptimize(next);
+    DoNotOptimize(value = next(value));
+  }
 }
 BENCHMARK(callFunction);
 
