@@ -120,6 +120,9 @@ def run(context, command, status, limit):
     if process.returncode % 256 != status:
         raise DocsError(f'`{command}` exits with {process.returncode % 256}, not {status}; it says\n'
                         f'{printed}'.rstrip())
+    if context.build is not None:
+        printed = printed.replace(environment.get('BUILD', '$BUILD'), SHOWN_BUILD)
+    printed = printed.replace(f'{context.root}/', '')  # nobody else's checkout is there
     return ''.join(line.rstrip() + '\n' for line in printed.splitlines())
 
 

@@ -37,6 +37,11 @@ class Outputs(docs_tree.DocsCase):
         self.assert_good('<!-- output(exit 3): echo ow; exit 3 -->\n```text\now\n```\n')
         self.assert_refused('<!-- output(exit): true -->\n```text\n```\n', 'unknown option "exit"')
 
+    def test_paths(self):
+        """where the tree happens to be is not shown"""
+        self.assertIn('```console\n$ echo $PWD/docs\ndocs\n```',
+                      self.update('<!-- output: echo $PWD/docs -->\n'))
+
     def test_pinned(self):
         """a pinned output is recorded by --pinned alone; its paths must exist"""
         mark = '<!-- output(pinned): bash tools/count.sh -->\n'
@@ -117,8 +122,11 @@ class Chapter(docs_tree.DocsCase):
         self.assert_refused('<!-- names: Faucet -->\n`Tap`\n', '`Faucet` needs no exception')
 
     def test_mermaid(self):
-        """a diagram begins with a word of mermaid's"""
+        """a diagram begins with a word of mermaid's, and its names must be in the stage"""
         self.assert_good('```mermaid\n%% why\nsequenceDiagram\n  A->>B: x\n```\n')
+        self.assert_good('```mermaid\nflowchart LR\n  Tap --> drain\n  A[Tap::open] --> isOpen\n```\n')
+        self.assert_refused('```mermaid\nflowchart LR\n  Tap --> isShut\n```\n',
+                            ':1: name: `isShut`, in the diagram,')
         self.assert_refused('```mermaid\nsequencDiagram\n```\n', ':1: mermaid: begins with "seq')
 
 
