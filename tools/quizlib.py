@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 
@@ -180,7 +181,7 @@ def prove(proof, root, build_dir=None, say=print):
         return True
     program, build = executable_for(proof, root, build_dir, say)
     command = command_for(proof, program)
-    say('$ ' + ' '.join(f"'{word}'" if set(word) & set(' ^(|$?*') else word for word in command))
+    say('$ ' + shlex.join(command))
     done = subprocess.run(command, cwd=build, text=True, stdout=subprocess.PIPE,
                           stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, check=False)
     say(done.stdout.rstrip())

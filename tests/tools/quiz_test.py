@@ -4,6 +4,7 @@
 import os
 import pathlib
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -67,6 +68,11 @@ class Quiz(unittest.TestCase):
                                       '--seed', '1', *arguments])
         shown, typed = b'', False
         while True:
+            if not select.select([terminal], [], [], 1)[0]:
+                # A Ctrl-C between the prompt and the read is only noticed after the read.
+                if typed and keys == b'\x03':
+                    os.write(terminal, keys)
+                continue
             try:
                 piece = os.read(terminal, 4096)
             except OSError:  # how a terminal says that the other side has gone
