@@ -35,6 +35,9 @@ SYSTEM = set('''accept bind close connect dup epoll_create epoll_create1 epoll_c
     poll pread pthread_create read readv recv recvmsg select send sendfile sendmsg setsockopt
     shutdown sigaction signalfd sleep socket socketpair splice timerfd timerfd_settime usleep write
     writev gettimeofday clock_gettime gettid getpid futex malloc_trim abort exit accept4'''.split())
+MERMAID = set('''sequenceDiagram classDiagram stateDiagram erDiagram quadrantChart gitGraph classDef
+    linkStyle dateFormat axisFormat accTitle accDescr hideEmptyMembersBox xychart tickInterval
+    '''.split())
 COMMANDS = set('''apt bash cat cd clang clang-format clang-tidy curl diff doctest docker gcc gdb git
     grep head htop kill ldd ls lsof make meson nc ninja patch perf pkg-config python3 sh socat ss
     strace sudo tail taskset time top touch valgrind vim watch wc wrk pwd g++ clang++
@@ -69,9 +72,28 @@ def check(context, document):
             yield Problem(document.name, document.line_at(position), 'name',
                           f'`{name}` is not in {where}{hint(context, stage, name)}')
         context.count('names')
+    yield from check_diagrams(context, document, number)
     for word, mark in allowed.items():
         if word not in used:
             yield Problem(document.name, mark.index + 1, 'name', f'`{word}` needs no exception')
+
+
+def check_diagrams(context, document, stage):
+    """Class::member, and words with capitals inside, in Mermaid diagrams."""
+    for block in document.blocks:
+        if block.language != 'mermaid':
+            continue
+        text = re.sub(r'%%.*', '', block.text)
+        names = set(re.findall(rf'{WORD}(?:::~?{WORD})+', text)) | {
+            word for word in re.findall(r'(?<!:)\b[A-Za-z]\w*[a-z][A-Z]\w*', text)
+            if word not in MERMAID}
+        for name in sorted(names):
+            context.count('names')
+            if not name_exists(context, stage, name.removeprefix('rung::'), set(), strict=True):
+                yield Problem(document.name, block.first + 1, 'name',
+                              f'`{name}`, in the diagram, is not in '
+                              f'{f"stages 01 to {stage}" if stage else "all stages"}'
+                              f'{hint(context, stage, name)}')
 
 
 def spans(document):

@@ -122,8 +122,11 @@ class Chapter(docs_tree.DocsCase):
         self.assert_refused('<!-- names: Faucet -->\n`Tap`\n', '`Faucet` needs no exception')
 
     def test_mermaid(self):
-        """a diagram begins with a word of mermaid's"""
+        """a diagram begins with a word of mermaid's, and its names must be in the stage"""
         self.assert_good('```mermaid\n%% why\nsequenceDiagram\n  A->>B: x\n```\n')
+        self.assert_good('```mermaid\nflowchart LR\n  Tap --> drain\n  A[Tap::open] --> isOpen\n```\n')
+        self.assert_refused('```mermaid\nflowchart LR\n  Tap --> isShut\n```\n',
+                            ':1: name: `isShut`, in the diagram,')
         self.assert_refused('```mermaid\nsequencDiagram\n```\n', ':1: mermaid: begins with "seq')
 
 
