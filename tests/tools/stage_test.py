@@ -460,6 +460,11 @@ class PrintTest(MiniTree):
         self.assertEqual(self.output("show", "2"), self.output("show", "02"))
         self.assertEqual(self.output("show", "02-second"), self.output("show", "02"))
 
+    def test_paths(self):
+        self.assertEqual(self.output("paths", "02").splitlines(), [
+            "stages/02-second/rung/base/A.cc", "stages/01-first/rung/base/A.h",
+            "stages/02-second/rung/net/B.cc", "stages/02-second/rung/net/B.h"])
+
     def test_diff(self):
         text = self.output("diff", "02")
         for part in ("--- stages/01-first/rung/base/A.cc\n+++ stages/02-second/rung/base/A.cc\n",

@@ -1,0 +1,177 @@
+#!/usr/bin/env python3
+"""tools/docs on a small tree: outputs, tables, names, diagrams, tests and proofs."""
+
+import pathlib
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
+import docs_tree  # noqa: E402
+import tap  # noqa: E402
+
+LINK = '[test](../../stages/01-one/tests/tap_test.cc \'Tap: opens "wide"\')'
+ONE = '# Q\n\n## Does it open?\n\n'
+
+
+class Outputs(docs_tree.DocsCase):
+    def test_recorded(self):
+        """update runs a command and shows it; check runs it again and refuses a difference"""
+        text = self.update('<!-- output: echo one; echo two >&2 -->\n')
+        self.assertIn('```console\n$ echo one; echo two >&2\none\ntwo\n```', text)
+        self.assertIn('1 outputs run', self.assert_good())
+        self.assert_refused(text.replace('two\n```', 'three\n```'), 'prints something else',
+                            'one\ntwo')
+        self.assert_refused(text.replace('$ echo', '$ printf'), 'the block shows `$ printf')
+
+    def test_ellipsis(self):
+        """an ellipsis stands for any text in a line or any lines, and update keeps it"""
+        good = '<!-- output: seq 1 100 -->\n```text\n1\n…\n9…\n98\n…\n```\n'
+        self.assert_good(good)
+        self.assertEqual(self.update(good), good)
+        self.assert_refused(good.replace('98', '101'), 'prints something else')
+
+    def test_status(self):
+        """an exit status other than the declared one is refused"""
+        self.assert_refused('<!-- output: echo ow; exit 3 -->\n```text\now\n```\n',
+                            'exits with 3, not 0; it says\now')
+        self.assert_good('<!-- output(exit 3): echo ow; exit 3 -->\n```text\now\n```\n')
+        self.assert_refused('<!-- output(exit): true -->\n```text\n```\n', 'unknown option "exit"')
+
+    def test_paths(self):
+        """where the tree happens to be is not shown"""
+        self.assertIn('```console\n$ echo $PWD/docs\ndocs\n```',
+                      self.update('<!-- output: echo $PWD/docs -->\n'))
+
+    def test_pinned(self):
+        """a pinned output is recorded by --pinned alone; its paths must exist"""
+        mark = '<!-- output(pinned): bash tools/count.sh -->\n'
+        self.assert_refused(mark + '```text\nx\n```\n', 'there is no tools/count.sh')
+        self.write('tools/count.sh', 'echo 7\n')
+        self.assert_refused(mark + '```text\n```\n', 'nothing is recorded')
+        self.assertEqual(self.update(mark + '```text\n6\n```\n'), mark + '```text\n6\n```\n')
+        self.assert_good()
+        self.assertIn('\n7\n', self.update(mark + '```text\n6\n```\n', '--pinned'))
+
+    def test_build(self):
+        """$BUILD is the build directory; without one the output is left out, with a message"""
+        text = '<!-- output: cat $BUILD/told -->\n```console\n$ cat build/test/told\nhi\n```\n'
+        self.write('meson.build', "executable('told', 'told.cc')\n")
+        self.assertIn('--build DIR is not given', self.assert_good(text))
+        self.write('b/told', 'hi\n')
+        self.assertIn('1 outputs run', self.assert_good(text, '--build', self.root / 'b'))
+        self.write('b/told', 'ho\n')
+        self.assert_refused(text, 'prints something else', options=('--build', self.root / 'b'))
+        self.write('meson.build', '')
+        self.assert_refused(text, 'no meson.build makes told')
+
+    def test_console(self):
+        """a console block of the tutorial needs a mark"""
+        self.write('docs/tutorial/00-set-up.md', '```console\n$ ls\n```\n')
+        self.assert_refused('', '00-set-up.md:1: output: a console block shows output')
+
+
+class Chapter(docs_tree.DocsCase):
+    page_path = 'docs/tutorial/01-one.md'
+
+    def test_table(self):
+        """the table of a stage's files is written, and refused when it is stale"""
+        text = self.update('<!-- stage-files: 02 -->\n')
+        self.assertIn('[rung/net/Sink.h](../../stages/02-two/rung/net/Sink.h) | new | 4 |', text)
+        self.assertIn('| replaced | 2 | +1 −12 |', text)
+        self.assert_good()
+        self.assert_refused(text.replace('| new | 4', '| new | 5'), ':1: stage-files: the table')
+        self.assert_refused('<!-- stage-files: 09 -->\n', 'there is no stage 09')
+
+    def test_names(self):
+        """what stands in backticks must be in the stages up to the page's"""
+        self.assert_good('`Tap`, `Tap::open`, `Tap::open(int turns)`, `open_`, `Turn::left`, '
+                         '`kBrace`, `rung/net/Tap.h`, `Tap.cc`, `LOG_DRIP`, `rung::Tap`, `isOpen()`')
+        for name in ('Faucet', 'Tap::shut', 'openAll', 'open2()', 'shut_', 'kRust', 'LOG_RUST',
+                     'rung/net/Pipe.h', 'Pipe.h', 'Sink', 'rung/net/Sink.h', 'oldTap',
+                     'Tap{Faucet}', 'stages/01-one/rung/net/Pipe.h'):
+            with self.subTest(name):
+                self.assert_refused(f'# Page\n\nText `{name}`.\n', 'docs/tutorial/01-one.md:3: name:',
+                                    'is not in stages 01 to 01')
+
+    def test_hint(self):
+        """a name that is not there is refused with one that is like it"""
+        self.assert_refused('`Sink::open`', 'there is Tap::open')
+
+    def test_other_names(self):
+        """the system's, the language's, the shell's and other projects' names need no file"""
+        self.assert_good('`std::vector<int>` `read(2)` `EPOLLIN | EPOLLET` `nullptr` `epoll_wait()` '
+                         '`meson test -C b` `-Db_lto=true` `a + b` `42` `uv_run` (libuv) `"Text"` '
+                         '`<sys/epoll.h>` `/proc/self/fd`\n\n## In production\n\n`ngx_epoll_wait`\n')
+
+    def test_other_stage(self):
+        """another stage's name needs that stage's number, and must be there"""
+        self.assert_good('`Sink` (stage 02), `Sink::drainAll`\n(stage 02, not here)')
+        self.assert_refused('`Tank` (stage 02)', '`Tank` is not in stages 01 to 02')
+        self.assert_refused('`Sink` (stage 07)', 'there is no stage 07')
+
+    def test_own_block(self):
+        """the page's own C++ blocks, and its programs in failures/, make names known"""
+        self.assert_good('`NaiveTap`\n\n```cpp\nstruct NaiveTap {};\n```\n')
+        self.assert_refused('`LeakyTap`', 'LeakyTap')
+        self.write('docs/tutorial/failures/01-leak/leak.cc', 'struct LeakyTap {};\n')
+        self.assert_good('`LeakyTap`')
+
+    def test_exceptions(self):
+        """a page may name exceptions, but not needless ones"""
+        self.assert_good('<!-- names: Faucet -->\n`Faucet`\n')
+        self.assert_refused('<!-- names: Faucet -->\n`Tap`\n', '`Faucet` needs no exception')
+
+    def test_mermaid(self):
+        """a diagram begins with a word of mermaid's"""
+        self.assert_good('```mermaid\n%% why\nsequenceDiagram\n  A->>B: x\n```\n')
+        self.assert_refused('```mermaid\nsequencDiagram\n```\n', ':1: mermaid: begins with "seq')
+
+
+class Proofs(docs_tree.DocsCase):
+    page_path = 'docs/interview/taps.md'
+
+    def test_test_link(self):
+        """a link whose title names a test must name one that is there"""
+        self.assert_good(f'{LINK}\n')
+        self.assert_refused(LINK.replace('wide', 'shut'), 'test: stages/01-one/tests/tap_test.cc '
+                            'has no test', 'it has Tap: ')
+        self.assert_refused('<!-- test: stages/01-one/tests/tap_test.cc "gone" -->\n',
+                            ':1: test: stages/01-one/tests/tap_test.cc has no test "gone"')
+
+    def test_python_test(self):
+        """a Python test is named by its docstring or its function"""
+        self.write('tests/tap_test.py', docs_tree.FILES['tools/count.py'])
+        for name in ('nothing counts as none', 'test_none', 'CountTest.test_none'):
+            self.assert_good(f'[test](../../tests/tap_test.py "{name}")\n')
+        self.assert_refused('[test](../../tests/tap_test.py "count")\n', 'has no test "count"')
+
+    def test_promise(self):
+        """a promise without a test is refused"""
+        link = LINK.replace('../../', '../')
+        self.write('docs/guarantees.md', f'# G\n\n- **It opens**\n  always. {link}\n- plain\n')
+        self.assert_good('')
+        self.write('docs/guarantees.md', f'# G\n\n- **It opens.** So.\n- **It shuts.** {link}\n')
+        self.assert_refused(None, 'docs/guarantees.md:3: promise: no test is linked to "It opens."')
+
+    def test_question(self):
+        """an answer says how it is known, with a proof of that kind"""
+        self.write('bench/tap_bench.cc', '\n')
+        for known in (f'demonstrated by {LINK}.', 'cited: epoll_ctl(2)', 'cited, https://lwn.net/',
+                      'measured with [this](../../bench/tap_bench.cc)'):
+            self.assert_good(f'{ONE}Yes.\n\n**How it is known:** {known}\n')
+        self.assert_refused(f'{ONE}Yes.\n', 'taps.md:3: question: "Does it open?" has no line')
+        for known, says in (('demonstrated, epoll_ctl(2)', 'names no test'),
+                            (f'measured {LINK}', 'names no benchmark'),
+                            (f'cited {LINK}', 'names no source'), ('obvious', 'does not say')):
+            self.assert_refused(f'{ONE}**How it is known:** {known}\n', says)
+
+    def test_fact(self):
+        """a fact that no page cites is refused"""
+        self.write('tests/facts/eof_test.cc', '\nTEST_CASE("eof is 0") {}\n')
+        self.assert_refused('', 'tests/facts/eof_test.cc:2: fact: no page', 'cites "eof is 0"')
+        self.assert_good('[test](../../tests/facts/eof_test.cc "eof is 0")\n')
+
+
+if __name__ == '__main__':
+    tap.Runner.group = 'tools/docs'
+    unittest.main(argv=sys.argv[:1], testRunner=tap.Runner)
