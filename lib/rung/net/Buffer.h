@@ -60,8 +60,11 @@ class Buffer {
   }
 
   /// Use up the first `size` bytes.
-  void retrieve(std::size_t size);
-  void retrieveAll() { retrieve(readableBytes()); }
+  void retrieve(std::size_t size) {
+    readerIndex_ += checked(size);
+    if (empty()) retrieveAll();
+  }
+  void retrieveAll() { readerIndex_ = writerIndex_ = data_ == nullptr ? 0 : kCheapPrepend; }
   [[nodiscard]] std::string retrieveAsString(std::size_t size);
   [[nodiscard]] std::string retrieveAllAsString() { return retrieveAsString(readableBytes()); }
   template <std::integral Number>
@@ -108,7 +111,13 @@ class Buffer {
   [[nodiscard]] IoResult readFd(int fd, std::span<char> block);
   /// Moves what is left on a lent block into memory of its own, and gives back what memory is not
   /// needed.
-  void settle();
+  void settle() {
+    if (empty()) {
+      release();
+    } else {
+      settleRest();
+    }
+  }
 
  private:
   template <std::integral Number>
@@ -126,10 +135,20 @@ class Buffer {
     return static_cast<Number>(number);
   }
 
-  std::size_t checked(std::size_t size) const;
+  std::size_t checked(std::size_t size) const {
+    if (size > readableBytes()) abortAskedForMore(size);
+    return size;
+  }
+  [[noreturn]] void abortAskedForMore(std::size_t size) const;
   [[nodiscard]] bool onLentBlock() const { return data_ != own_.get(); }
   void moveToOwnMemory(std::size_t capacity);
-  void release();
+  [[nodiscard]] IoResult readBehindTheRest(int fd, std::span<char> block);
+  void settleRest();
+  void release() {
+    own_.reset();
+    data_ = nullptr;
+    capacity_ = readerIndex_ = writerIndex_ = 0;
+  }
 
   std::unique_ptr<char[]> own_;
   char* data_ = nullptr;  // own_, or a lent block

@@ -63,20 +63,26 @@ void Channel::loopGone() {
 }
 
 void Channel::handleEvent(Timestamp receiveTime) noexcept {
-  if (!tied_) {
-    handleEventWithGuard(receiveTime);
-  } else if (const std::shared_ptr<void> guard = tie_.lock()) {
-    handleEventWithGuard(receiveTime);
-  }
-}
-
-void Channel::handleEventWithGuard(Timestamp receiveTime) {
+  std::shared_ptr<void> guard;
+  if (tied_ && (guard = tie_.lock()) == nullptr) return;
+  eventHandling_ = true;
   // Each test asks for the present interest too: a callback earlier in the same batch, or the one
   // just before in here, may have switched it off since the kernel was asked.
   const std::uint32_t happened = revents_;
-  const bool readable = (happened & (EPOLLIN | EPOLLPRI | EPOLLRDHUP)) != 0;
-  eventHandling_ = true;
-  if (!readable && !isNoneEvent() && (happened & EPOLLHUP) != 0) {
+  if ((happened & (EPOLLIN | EPOLLPRI | EPOLLRDHUP)) != 0) {
+    if (isReading() && readCallback_) readCallback_(receiveTime);
+  } else if ((happened & (EPOLLHUP | EPOLLERR)) != 0) {
+    handleHangUpOrError(happened, receiveTime);
+  }
+  if ((happened & EPOLLOUT) != 0 && isWriting() && writeCallback_) writeCallback_();
+  eventHandling_ = false;
+}
+
+// Only with nothing to read. A reset comes with IN and ERR both: there the read callback goes first
+// and alone, since asking for SO_ERROR before the read would clear the error, and the read would
+// see a clean end of file.
+void Channel::handleHangUpOrError(std::uint32_t happened, Timestamp receiveTime) {
+  if (!isNoneEvent() && (happened & EPOLLHUP) != 0) {
     // Both directions are down, or the other end of a pipe is: what else is there to say?
     if (closeCallback_) {
       closeCallback_();
@@ -84,9 +90,7 @@ void Channel::handleEventWithGuard(Timestamp receiveTime) {
       readCallback_(receiveTime);
     }
   }
-  // A reset comes with IN and ERR both. There the read callback goes first and alone: asking for
-  // SO_ERROR before the read would clear the error, and the read would see a clean end of file.
-  if (!readable && !isNoneEvent() && (happened & EPOLLERR) != 0) {
+  if (!isNoneEvent() && (happened & EPOLLERR) != 0) {
     if (errorCallback_) {
       errorCallback_();
     } else if (isReading() && readCallback_) {
@@ -95,9 +99,6 @@ void Channel::handleEventWithGuard(Timestamp receiveTime) {
       writeCallback_();
     }
   }
-  if (readable && isReading() && readCallback_) readCallback_(receiveTime);
-  if ((happened & EPOLLOUT) != 0 && isWriting() && writeCallback_) writeCallback_();
-  eventHandling_ = false;
 }
 
 std::string Channel::eventsToString() const {

@@ -89,7 +89,7 @@ class Channel : noncopyable {
   static const std::uint32_t kEdgeTriggered;
 
   void setInterest(std::uint32_t events);
-  void handleEventWithGuard(Timestamp receiveTime);
+  void handleHangUpOrError(std::uint32_t happened, Timestamp receiveTime);
 
   EventLoop* loop_;
   const int fd_;

@@ -142,17 +142,20 @@ void TcpConnection::handleRead(Timestamp receiveTime) {
     handleEndOfStream();
     return;
   }
-  if (profile().messageCallback) {
-    profile().messageCallback(shared_from_this(), input_, receiveTime);
+  if (const MessageCallback& callback = profile().messageCallback) {
+    callback(shared_from_this(), input_, receiveTime);
   } else {
     input_.retrieveAll();
   }
   input_.settle();
-  if (input_.readableBytes() > profile().limits.maxInput && connected()) {
-    LOG_DEBUG << name() << " left " << input_.readableBytes() << " bytes unread, closing";
-    error_ = EMSGSIZE;
-    handleClose();
-  }
+  if (!input_.empty()) checkInputLimit();
+}
+
+void TcpConnection::checkInputLimit() {
+  if (input_.readableBytes() <= profile().limits.maxInput || !connected()) return;
+  LOG_DEBUG << name() << " left " << input_.readableBytes() << " bytes unread, closing";
+  error_ = EMSGSIZE;
+  handleClose();
 }
 
 /// The peer has sent its FIN. It may still read, and then it gets all that was sent before.
@@ -246,14 +249,18 @@ template <class Bytes>
 bool TcpConnection::sendHere(Bytes&& bytes) {
   // A loop that is gone has cut the Channel loose.
   if (state_.load() != State::connected || channel_.ownerLoop() == nullptr) return false;
-  sendInLoop(std::forward<Bytes>(bytes));
+  write(std::forward<Bytes>(bytes));
   return true;
 }
 
 // Also for what another thread sent before it, or this one, called shutdown().
+void TcpConnection::sendInLoop(std::string&& bytes) {
+  if (connected() && !writeClosed_) write(std::move(bytes));
+}
+
 template <class Bytes>
-void TcpConnection::sendInLoop(Bytes&& bytes) {
-  if (!connected() || writeClosed_ || bytes.empty()) return;
+void TcpConnection::write(Bytes&& bytes) {
+  if (bytes.empty()) return;
   std::size_t written = 0;
   if (output_.empty()) {
     const ssize_t n = ::send(channel_.fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL);

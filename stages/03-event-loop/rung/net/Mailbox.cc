@@ -5,7 +5,6 @@
 
 #include <cerrno>
 
-#include "rung/base/CurrentThread.h"
 #include "rung/base/Logging.h"
 
 namespace rung {
@@ -38,10 +37,6 @@ void Mailbox::requestQuit() {
 
 void Mailbox::wakeup() {
   ringIfAsleep();
-}
-
-bool Mailbox::isInLoopThread() const {
-  return threadId_ == CurrentThread::tid();
 }
 
 EventLoop* Mailbox::loop() const {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "rung/base/CurrentThread.h"
 #include "rung/base/Mutex.h"
 #include "rung/base/Task.h"
 #include "rung/base/UniqueFd.h"
@@ -39,7 +40,7 @@ class Mailbox : noncopyable {
   void wakeup() EXCLUDES(mutex_);
 
   /// Whether the calling thread is the one that the loop belongs, or belonged, to.
-  [[nodiscard]] bool isInLoopThread() const;
+  [[nodiscard]] bool isInLoopThread() const { return threadId_ == CurrentThread::tid(); }
   [[nodiscard]] pid_t threadId() const { return threadId_; }
   /// The loop this belongs to; nullptr once it is gone.
   [[nodiscard]] EventLoop* loop() const EXCLUDES(mutex_);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <utility>
@@ -46,16 +47,9 @@ void Buffer::swap(Buffer& other) noexcept {
   std::swap(writerIndex_, other.writerIndex_);
 }
 
-std::size_t Buffer::checked(std::size_t size) const {
-  if (size > readableBytes()) {
-    LOG_FATAL << "Buffer: " << size << " bytes asked for, " << readableBytes() << " there";
-  }
-  return size;
-}
-
-void Buffer::retrieve(std::size_t size) {
-  readerIndex_ += checked(size);
-  if (empty() && data_ != nullptr) readerIndex_ = writerIndex_ = kCheapPrepend;
+void Buffer::abortAskedForMore(std::size_t size) const {
+  LOG_FATAL << "Buffer: " << size << " bytes asked for, " << readableBytes() << " there";
+  std::abort();  // not reached; LOG_FATAL cannot be declared [[noreturn]]
 }
 
 std::string Buffer::retrieveAsString(std::size_t size) {
@@ -118,18 +112,20 @@ IoResult Buffer::readFd(int fd) {
 }
 
 IoResult Buffer::readFd(int fd, std::span<char> block) {
-  if (empty()) {
-    const ssize_t n = ::read(fd, block.data() + kCheapPrepend, block.size() - kCheapPrepend);
-    if (n < 0) return {.error = errno};
-    release();
-    data_ = block.data();
-    capacity_ = block.size();
-    readerIndex_ = kCheapPrepend;
-    writerIndex_ = kCheapPrepend + static_cast<std::size_t>(n);
-    return {.bytes = static_cast<std::size_t>(n)};
-  }
-  // Into the room that is there, and what does not fit into the block: one system call reads much,
-  // though no Buffer keeps much room in reserve.
+  if (!empty()) return readBehindTheRest(fd, block);
+  const ssize_t n = ::read(fd, block.data() + kCheapPrepend, block.size() - kCheapPrepend);
+  if (n < 0) return {.error = errno};
+  own_.reset();
+  data_ = block.data();
+  capacity_ = block.size();
+  readerIndex_ = kCheapPrepend;
+  writerIndex_ = kCheapPrepend + static_cast<std::size_t>(n);
+  return {.bytes = static_cast<std::size_t>(n)};
+}
+
+// Into the room that is there, and what does not fit into the block: one system call reads much,
+// though no Buffer keeps much room in reserve.
+IoResult Buffer::readBehindTheRest(int fd, std::span<char> block) {
   settle();
   const std::size_t room = writableBytes();
   const iovec places[] = {{beginWrite(), room}, {block.data(), block.size()}};
@@ -141,10 +137,8 @@ IoResult Buffer::readFd(int fd, std::span<char> block) {
   return {.bytes = bytes};
 }
 
-void Buffer::settle() {
-  if (empty()) {
-    release();
-  } else if (onLentBlock()) {
+void Buffer::settleRest() {
+  if (onLentBlock()) {
     moveToOwnMemory(kCheapPrepend + readableBytes());
   } else if (capacity_ >= kWorthShrinking && readableBytes() < capacity_ / 4) {
     moveToOwnMemory(kCheapPrepend + readableBytes() * 2);
@@ -161,12 +155,6 @@ void Buffer::moveToOwnMemory(std::size_t capacity) {
   capacity_ = capacity;
   readerIndex_ = kCheapPrepend;
   writerIndex_ = kCheapPrepend + readable;
-}
-
-void Buffer::release() {
-  own_.reset();
-  data_ = nullptr;
-  capacity_ = readerIndex_ = writerIndex_ = 0;
 }
 
 }  // namespace rung

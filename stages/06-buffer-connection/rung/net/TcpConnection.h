@@ -109,12 +109,14 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   void handleHangUp();
   void handleError();
   void handleEndOfStream();
+  void checkInputLimit();
   void handleClose();
 
   template <class Bytes>
   bool sendHere(Bytes&& bytes);
+  void sendInLoop(std::string&& bytes);
   template <class Bytes>
-  void sendInLoop(Bytes&& bytes);
+  void write(Bytes&& bytes);
   void writeFailed(int error);
   void outputGrew();
   void outputDrained();
