@@ -5,10 +5,10 @@
 #include <type_traits>
 #include <vector>
 
-#include "framing/Delimited.h"
-#include "framing/FixedLength.h"
-#include "framing/HeadAndBody.h"
-#include "framing/LengthHeader.h"
+#include "examples/framing/Delimited.h"
+#include "examples/framing/FixedLength.h"
+#include "examples/framing/HeadAndBody.h"
+#include "examples/framing/LengthHeader.h"
 
 using framing::Delimited;
 using framing::FixedLength;
