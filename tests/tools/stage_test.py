@@ -153,8 +153,14 @@ class CheckTest(MiniTree):
 
     def test_bare_include_in_every_directory(self):
         for name in ("examples/x.cc", "bench/x.cc", "tests/integration/x.cc", "lib/rung/x.cc"):
-            self.write(name, '#include "Helper.h"\n')
-            self.expect(f"{name}:1: bare-include", part='"Helper.h"')
+            self.write(name, '#include "B.h"\n')
+            self.expect(f"{name}:1: bare-include", part='"B.h"')
+        self.write("tests/integration/y.cc", '#include "Helper.h"\n')
+        self.expect("tests/integration/y.cc:1: bare-include", part='"Helper.h"')
+
+    def test_headers_of_an_example(self):
+        self.write("examples/own/x.cc", '#include "own/Helper.h"\n')
+        self.expect_no_rule("bare-include")
 
     def test_library_does_not_include_tests(self):
         self.replace("stages/02-second/rung/net/B.cc", "\n\n",

@@ -266,4 +266,18 @@ TEST_CASE("Channel: describes its interest and what happened") {
   CHECK(f.channel.reventsToString() == fd + ": IN HUP");
 }
 
+// With an empty interest, epoll still reports ERR and HUP: a Channel that is only silenced, and not
+// taken from the kernel, would keep the loop spinning.
+TEST_CASE("Channel: a hang-up while nothing is wanted does not even wake the loop") {
+  EventLoop loop;
+  SocketPair pair;
+  Channel channel(&loop, pair.ours.get());
+  channel.enableReading();
+  channel.disableAll();
+  pair.theirs.reset();
+  runRounds(loop, 3);
+  CHECK(channel.reventsToString() == std::to_string(channel.fd()) + ":");
+  channel.remove();
+}
+
 }  // namespace
