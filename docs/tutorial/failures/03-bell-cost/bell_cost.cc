@@ -59,7 +59,7 @@ class BellForEach {
   rung::Channel channel_;
   std::mutex mutex_;
   std::vector<rung::Task> tasks_;  // guarded by mutex_
-  std::uint64_t rings_ = 0;  // the posting thread's
+  std::uint64_t rings_ = 0;        // the posting thread's
 };
 
 /// Posts to a loop that runs on this thread; returns ns a task, until the last one has run.
