@@ -38,6 +38,7 @@ class BellForEach {
     }
     const std::uint64_t one = 1;
     if (write(bell_.get(), &one, sizeof one) != sizeof one) std::perror("write");
+    ++rings_;
   }
   [[nodiscard]] std::uint64_t rings() const { return rings_; }
 
@@ -45,7 +46,6 @@ class BellForEach {
   void runTasks() {
     std::uint64_t count = 0;
     if (read(bell_.get(), &count, sizeof count) != sizeof count) std::perror("read");
-    rings_ += count;
     std::vector<rung::Task> batch;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
@@ -59,7 +59,7 @@ class BellForEach {
   rung::Channel channel_;
   std::mutex mutex_;
   std::vector<rung::Task> tasks_;  // guarded by mutex_
-  std::uint64_t rings_ = 0;
+  std::uint64_t rings_ = 0;        // the posting thread's
 };
 
 /// Posts to a loop that runs on this thread; returns ns a task, until the last one has run.
