@@ -53,7 +53,6 @@ class LogFile : noncopyable {
   [[nodiscard]] int openNext(Timestamp now);
   [[nodiscard]] std::string pathOf(const std::string& second, int number) const;
   [[nodiscard]] std::size_t sizeThatFits(std::string_view lines) const;
-  [[nodiscard]] int write(std::string_view lines);
   [[nodiscard]] int writeWhatIsMissing(Timestamp now);
   void lose(std::string_view lines, int error);
   void report(const char* call, int error);
