@@ -153,4 +153,18 @@ TEST_CASE("Task: an over-aligned callable goes to the heap and stays aligned") {
   CHECK(seen % 64 == 0);
 }
 
+int functionCalls = 0;
+void countCall() {
+  ++functionCalls;
+}
+
+// std::remove_cvref leaves a function what it is, and no function can be stored.
+TEST_CASE("Task: takes a plain function, and a pointer to one") {
+  Task byName(countCall);
+  byName();
+  Task byPointer(&countCall);
+  byPointer();
+  CHECK(functionCalls == 2);
+}
+
 }  // namespace

@@ -22,11 +22,12 @@ class Task {
 
   template <class Callable>
   requires(!std::same_as<std::remove_cvref_t<Callable>, Task> &&
-           std::invocable<std::remove_cvref_t<Callable>&>)
-      Task(Callable&& callable) {  // NOLINT(google-explicit-constructor): as std::function
-    using Stored = std::remove_cvref_t<Callable>;
+           std::invocable<std::decay_t<Callable>&>)
+      Task(Callable&& callable) {           // NOLINT(google-explicit-constructor): as std::function
+    using Stored = std::decay_t<Callable>;  // of a function: a pointer to it
+    constexpr bool isFunction = std::is_function_v<std::remove_reference_t<Callable>>;
     // An empty std::function or a null function pointer makes an empty Task.
-    if constexpr (std::is_assignable_v<Stored&, std::nullptr_t>) {
+    if constexpr (!isFunction && std::is_assignable_v<Stored&, std::nullptr_t>) {
       if (callable == nullptr) return;
     }
     if constexpr (fitsInline<Stored>()) {
