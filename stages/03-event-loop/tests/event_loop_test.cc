@@ -55,6 +55,22 @@ class LoopThread {
   std::thread thread_;
 };
 
+// A flag that is not cleared ends the next loop() as soon as anybody posts to it.
+TEST_CASE("EventLoop: a quit ends one loop, and not the next one, too") {
+  EventLoop loop;
+  loop.quit();
+  loop.loop();
+  bool secondRound = false;
+  loop.queueInLoop([&] {
+    loop.queueInLoop([&] {
+      secondRound = true;
+      loop.quit();
+    });
+  });
+  loop.loop();
+  CHECK(secondRound);
+}
+
 // muduo clears the flag when loop() begins, and then sleeps for ever.
 TEST_CASE("EventLoop: quit before loop is not lost") {
   EventLoop loop;
