@@ -166,10 +166,13 @@ TEST_CASE(
       clients.push_back(std::make_unique<Client>(f.acceptor.localAddress()));
     }
     const std::uint64_t before = f.loop.iteration();
-    f.runFor(100ms);
+    std::uint64_t periods = 0;
+    do {  // once, unless the machine is very busy
+      f.runFor(100ms);
+    } while (++periods < 50 && f.acceptor.refused() < kClients);
     if (!f.sockets.empty()) _exit(2);
     if (f.acceptor.refused() != kClients) _exit(3);
-    if (f.loop.iteration() - before > 50) _exit(4);
+    if (f.loop.iteration() - before > 50 * periods) _exit(4);
     for (auto& client : clients) {
       if (!client->receiveAll().empty()) _exit(5);  // each of them was told
     }
