@@ -64,6 +64,20 @@ class ExampleTest(ServerTest):
         if not SANITIZED:
             self.assertLess(grown, mebibytes * MIB)
 
+    def check_flood(self, server, block, what):
+        """A client that sends what can never be a message, and never stops, is cut in the end; no
+        memory stays behind, and others are served."""
+        idle = server.descriptors()
+        self.assert_serves(server)
+        before = server.resident()
+        client = self.client(server)
+        begin = time.monotonic()
+        sent = flood(client, block, 1 << 50)
+        figure(f'{what}: cut after {time.monotonic() - begin:.1f} s and {sent // MIB} MiB')
+        wait_until(lambda: server.descriptors() == idle, 'it is cut')
+        self.check_memory(server, before, 8, what)
+        self.assert_serves(server)
+
     def check_rests(self, server):
         """When it has done what there is to do, it does nothing."""
         def rests():

@@ -192,19 +192,29 @@ TEST_CASE("close: the connection ends when the last duplicate is closed but shut
   CHECK(eventsOf(pair.client, kAll, EPOLLRDHUP) == kAll);
 }
 
+struct SilentProcess {
+  pid_t child;
+  Fd server;  // our end of its connection
+};
+
+/// A process that connects to us and then does nothing.
+SilentProcess silentProcess() {
+  const Fd listening = listener();
+  const std::uint16_t port = portOf(listening);
+  const pid_t child = must(fork(), "fork");
+  if (child == 0) {
+    const Fd fd = tcpSocket();
+    if (connectTo(fd, port) != 0) _exit(1);
+    for (;;)
+      pause();
+  }
+  return {child, Fd(must(accept4(listening, nullptr, nullptr, SOCK_CLOEXEC), "accept4"))};
+}
+
 TEST_CASE("close: a process that is killed closes its connections like any other") {
   for (const bool unread : {false, true}) {
     CAPTURE(unread);
-    Fd listening = listener();
-    const std::uint16_t port = portOf(listening);
-    const pid_t child = must(fork(), "fork");
-    if (child == 0) {
-      Fd fd = tcpSocket();
-      if (connectTo(fd, port) != 0) _exit(1);
-      for (;;)
-        pause();
-    }
-    Fd server(must(accept4(listening, nullptr, nullptr, SOCK_CLOEXEC), "accept4"));
+    const auto [child, server] = silentProcess();
     if (unread) put(server, "the child will never read this");
     kill(child, SIGKILL);
     int status = 0;
@@ -230,16 +240,7 @@ TEST_CASE("close: TCP_INFO knows what packets have told and nothing of a silent 
   CHECK(stateOf(second.server) == TCP_CLOSE);
 
   // Nobody answers any more, and no packet says so: a stopped process, as a cut cable would be.
-  Fd listening = listener();
-  const std::uint16_t port = portOf(listening);
-  const pid_t child = must(fork(), "fork");
-  if (child == 0) {
-    Fd fd = tcpSocket();
-    if (connectTo(fd, port) != 0) _exit(1);
-    for (;;)
-      pause();
-  }
-  Fd server(must(accept4(listening, nullptr, nullptr, SOCK_CLOEXEC), "accept4"));
+  const auto [child, server] = silentProcess();
   kill(child, SIGSTOP);
   int status = 0;
   waitpid(child, &status, WUNTRACED);

@@ -150,23 +150,39 @@ ConnectionLimits someLimits(Random& random) {
   return limits;
 }
 
-// Clients send in pieces and get all of it back.
-std::string echoExchange(std::uint64_t seed) {
+/// The frame of every scenario: a server, calls that fail while `talk` goes on, and nothing left
+/// behind. `setUp` may replace the connection callback, if it notes what it is called for.
+template <class SetUp, class Talk>
+std::string withServer(std::uint64_t seed, int threads, const SetUp& setUp, const Talk& talk) {
   const Faults::Spare clients;
-  Random random(seed);
   const std::size_t before = descriptorCount();
   std::string problem;
   {
     Witness witness;
-    const ConnectionLimits limits = someLimits(random);
     ServerThread server(
         [&](TcpServer& s) {
           s.setConnectionCallback([&](const TcpConnectionPtr& c) { witness.note(c); });
-          s.setMessageCallback(echo);
-          s.setLimits(limits);
+          setUp(s, witness);
         },
-        static_cast<int>(seed % 2));
+        threads);
     Faults::arm(FaultPlan::random(seed));
+    problem = talk(server, witness);
+    if (problem.empty()) problem = settle(server, witness);
+    Faults::disarm();
+  }
+  if (problem.empty() && descriptorCount() != before) problem = "descriptors leaked";
+  return problem;
+}
+
+// Clients send in pieces and get all of it back.
+std::string echoExchange(std::uint64_t seed) {
+  Random random(seed);
+  const auto setUp = [limits = someLimits(random)](TcpServer& s, Witness&) {
+    s.setMessageCallback(echo);
+    s.setLimits(limits);
+  };
+  const auto talk = [&](const ServerThread& server, const Witness& witness) {
+    std::string problem;
     for (int i = 0; i < 2 && problem.empty(); ++i) {
       const auto client = connectTo(server.address());
       for (int round = 0; round < 6 && problem.empty(); ++round) {
@@ -177,36 +193,28 @@ std::string echoExchange(std::uint64_t seed) {
         if (received.ended) break;
       }
     }
-    if (problem.empty()) problem = settle(server, witness);
-    Faults::disarm();
-  }
-  if (problem.empty() && descriptorCount() != before) problem = "descriptors leaked";
-  return problem;
+    return problem;
+  };
+  return withServer(seed, static_cast<int>(seed % 2), setUp, talk);
 }
 
 // Clients send, half-close, and read to the end. With an odd seed the answer begins only then.
 std::string halfClose(std::uint64_t seed) {
-  const Faults::Spare clients;
   Random random(seed);
-  const std::size_t before = descriptorCount();
-  std::string problem;
-  {
-    Witness witness;
-    const ConnectionLimits limits = someLimits(random);
-    ServerThread server([&](TcpServer& s) {
-      s.setConnectionCallback([&](const TcpConnectionPtr& c) { witness.note(c); });
-      s.setLimits(limits);
-      if (seed % 2 == 0) {
-        s.setMessageCallback(echo);
-        return;
-      }
-      s.setMessageCallback([](const TcpConnectionPtr&, Buffer&, Timestamp) {});
-      s.setHalfCloseCallback([](const TcpConnectionPtr& connection) {
-        connection->send(connection->inputBuffer());
-        connection->shutdown();
-      });
+  const auto setUp = [seed, limits = someLimits(random)](TcpServer& s, Witness&) {
+    s.setLimits(limits);
+    if (seed % 2 == 0) {
+      s.setMessageCallback(echo);
+      return;
+    }
+    s.setMessageCallback([](const TcpConnectionPtr&, Buffer&, Timestamp) {});
+    s.setHalfCloseCallback([](const TcpConnectionPtr& connection) {
+      connection->send(connection->inputBuffer());
+      connection->shutdown();
     });
-    Faults::arm(FaultPlan::random(seed));
+  };
+  const auto talk = [&](const ServerThread& server, const Witness& witness) {
+    std::string problem;
     for (int i = 0; i < 2 && problem.empty(); ++i) {
       const auto client = connectTo(server.address());
       const std::string message = pattern(between(random, 1, i == 0 ? 500 : 300000));
@@ -216,69 +224,59 @@ std::string halfClose(std::uint64_t seed) {
       if (received.stuck && received.bytes.size() == message.size()) problem = "no end of stream";
       if (problem.empty()) problem = judge(received, message, *client, witness);
     }
-    if (problem.empty()) problem = settle(server, witness);
-    Faults::disarm();
-  }
-  if (problem.empty() && descriptorCount() != before) problem = "descriptors leaked";
-  return problem;
+    return problem;
+  };
+  return withServer(seed, 0, setUp, talk);
+}
+
+/// What is wrong with how a stop() ended.
+std::string judgeStop(TcpServer::StopResult stopped, std::size_t clients, bool reading, bool much) {
+  const bool failed = Faults::counts().fatal > 0;
+  if (stopped.drained + stopped.cut > clients) return "stop() counts too many";
+  if (reading && stopped.cut > 0 && !failed) return "a connection was cut without need";
+  if (!reading && stopped.cut == 0 && !failed && much) return "drained what nobody reads";
+  return {};
 }
 
 // A server that owes its clients much is stopped. With an odd seed nobody reads, and it cuts.
 std::string stopWithDeadline(std::uint64_t seed) {
-  const Faults::Spare spare;
   Random random(seed);
-  const std::size_t before = descriptorCount();
   const bool reading = seed % 2 == 0;
   static const std::string kBytes = pattern(8 << 20);  // more than the kernel takes
   const std::string owed =
       kBytes.substr(0, random() % 4 == 0 ? between(random, 1, 500000) : kBytes.size());
-  std::string problem;
-  {
-    Witness witness;
-    ServerThread server(
-        [&](TcpServer& s) {
-          s.setConnectionCallback([&](const TcpConnectionPtr& c) {
-            witness.note(c);
-            if (c->connected()) c->send(owed);
-          });
-        },
-        static_cast<int>(random() % 3));
-    Faults::arm(FaultPlan::random(seed));
+  const auto setUp = [&](TcpServer& s, Witness& witness) {
+    s.setConnectionCallback([&](const TcpConnectionPtr& c) {
+      witness.note(c);
+      if (c->connected()) c->send(owed);
+    });
+  };
+  const auto talk = [&](ServerThread& server, const Witness& witness) -> std::string {
     std::vector<std::unique_ptr<Client>> clients;
     std::vector<Received> firsts;
     for (int i = 0; i < 3; ++i) {
       clients.push_back(connectTo(server.address(), reading ? 0 : 4096));
       firsts.push_back(receive(*clients.back(), 1));  // so that it is accepted, or was refused
-      if (firsts.back().stuck) problem = "stuck before the first byte";
+      if (firsts.back().stuck) return "stuck before the first byte";
     }
     auto result = std::make_shared<std::promise<TcpServer::StopResult>>();
     auto future = result->get_future();
     server.server().stop(reading ? patience() : 20ms,
                          [result](TcpServer::StopResult r) { result->set_value(r); });
-    for (std::size_t i = 0; reading && i < clients.size() && problem.empty(); ++i) {
+    for (std::size_t i = 0; reading && i < clients.size(); ++i) {
       if (firsts[i].ended) continue;
       Received received = receive(*clients[i], owed.size());
       received.bytes.insert(0, firsts[i].bytes);
-      problem = judge(received, owed, *clients[i], witness);
+      const std::string problem = judge(received, owed, *clients[i], witness);
+      if (!problem.empty()) return problem;
       clients[i]->close();
     }
-    if (problem.empty() && future.wait_for(patience()) != std::future_status::ready) {
-      problem = "stop() never came to its end";
+    if (future.wait_for(patience()) != std::future_status::ready) {
+      return "stop() never came to its end";
     }
-    if (problem.empty()) {
-      const TcpServer::StopResult stopped = future.get();
-      const bool failed = Faults::counts().fatal > 0;
-      if (stopped.drained + stopped.cut > clients.size()) problem = "stop() counts too many";
-      if (reading && stopped.cut > 0 && !failed) problem = "a connection was cut without need";
-      if (!reading && stopped.cut == 0 && !failed && owed.size() == kBytes.size()) {
-        problem = "drained what nobody reads";
-      }
-    }
-    if (problem.empty()) problem = settle(server, witness);
-    Faults::disarm();
-  }
-  if (problem.empty() && descriptorCount() != before) problem = "descriptors leaked";
-  return problem;
+    return judgeStop(future.get(), clients.size(), reading, owed.size() == kBytes.size());
+  };
+  return withServer(seed, static_cast<int>(random() % 3), setUp, talk);
 }
 
 }  // namespace

@@ -77,7 +77,7 @@ class Mailbox : noncopyable {
   const UniqueFd wakeupFd_;
   // True while there are tasks or the wish to quit: changed with the mutex held, but looked at
   // without it. A round of the loop in which nobody has posted anything takes no lock at all
-  // (bench/post_bench.cc, instructions an echo).
+  // (tools/bench --only instructions).
   std::atomic<bool> attention_{false};
   // True from before the loop's last look at `attention_` until it is awake or somebody has woken
   // it. So many posts cost one write, and none while the loop is busy.

@@ -23,8 +23,9 @@ class Task {
   template <class Callable>
   requires(!std::same_as<std::remove_cvref_t<Callable>, Task> &&
            std::invocable<std::decay_t<Callable>&>)
-      Task(Callable&& callable) {           // NOLINT(google-explicit-constructor): as std::function
-    using Stored = std::decay_t<Callable>;  // of a function: a pointer to it
+      Task(Callable&& callable) {  // NOLINT(google-explicit-constructor): as std::function
+    // decay, since a function itself cannot be stored, but a pointer to it can.
+    using Stored = std::decay_t<Callable>;
     constexpr bool isFunction = std::is_function_v<std::remove_reference_t<Callable>>;
     // An empty std::function or a null function pointer makes an empty Task.
     if constexpr (!isFunction && std::is_assignable_v<Stored&, std::nullptr_t>) {

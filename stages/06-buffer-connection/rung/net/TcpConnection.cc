@@ -18,7 +18,7 @@ namespace rung {
 namespace {
 
 // Large, since a megabyte then takes two reads and not sixteen: half the processor time of an echo
-// of 1 MiB (bench/echo). What small messages do not touch of it takes no memory.
+// of 1 MiB (tools/bench --only echo-1m). What small messages do not touch of it takes no memory.
 constexpr std::size_t kReadBlockBytes = std::size_t{512} << 10;
 
 /// Where a loop's connections read into, one after the other: see Buffer::readFd(). One block for
