@@ -88,6 +88,20 @@ TEST_CASE("TcpServer: start twice does no harm, and the port is known before") {
   server.start();
 }
 
+// Two sockets may be bound to a port as long as neither listens. The threads were running when
+// listen(2) refused, and the second start() ended the process, since they cannot be started twice.
+TEST_CASE("TcpServer: can be started again after the port was taken at the last moment") {
+  EventLoop base;
+  auto first = std::make_unique<TcpServer>(&base, InetAddress::loopback(0), "first");
+  TcpServer second(&base, first->listenAddress(), "second");
+  second.setThreadNum(1);
+  first->start();
+  CHECK_THROWS_AS(second.start(), std::system_error);
+  first.reset();
+  second.start();
+  CHECK(Client(second.listenAddress()).connected());
+}
+
 TEST_CASE("TcpServer: a taken port throws from the constructor and names it") {
   EventLoop base;
   TcpServer first(&base, InetAddress::loopback(0), "first");
