@@ -125,8 +125,6 @@ TEST_CASE("Poller: a callback may remove its own channel") {
   CHECK_FALSE(loop.hasChannel(&channel));
 }
 
-// The loop has the second channel in its list already. muduo asserts here; a build without asserts
-// calls a dead object.
 /// Destroys a Channel, and fills the memory with what ends the process if it is used again. As it
 /// was left, it would say that no event is wanted, and a stale event would pass for none.
 struct DestroyForGood {
@@ -137,6 +135,8 @@ struct DestroyForGood {
   }
 };
 
+// The loop has the second channel in its list already. muduo asserts here; a build without asserts
+// calls a dead object.
 TEST_CASE("Poller: a callback may remove and destroy another channel that is ready in the batch") {
   EventLoop loop(eachPoller());
   constexpr int kPairs = 8;

@@ -276,19 +276,22 @@ TEST_CASE("TcpConnection: high- and low-water callbacks alternate, each with the
 TEST_CASE("TcpConnection: high water is told before low water when one event brings both") {
   Mutex mutex;
   std::string order;
+  std::atomic<bool> sending{false};  // neither callback may come in the middle of a send()
   OneConnection f([&](TcpServer& s) {
     s.setLimits({.highWaterMark = 100'000, .lowWaterMark = 10'000, .pauseReading = false});
     s.setHighWaterMarkCallback([&](const TcpConnectionPtr&, std::size_t) {
       const MutexLock lock(mutex);
-      order += 'H';
+      order += sending ? "(in send) H" : "H";
     });
     s.setLowWaterMarkCallback([&](const TcpConnectionPtr&, std::size_t) {
       const MutexLock lock(mutex);
       order += 'L';
     });
-    s.setMessageCallback([](const TcpConnectionPtr& c, Buffer& buffer, rung::Timestamp) {
+    s.setMessageCallback([&](const TcpConnectionPtr& c, Buffer& buffer, rung::Timestamp) {
       buffer.retrieveAll();
+      sending = true;
       c->send(std::string(100'000, 'y'));
+      sending = false;
     });
   });
   std::size_t sent = 0;
