@@ -1,6 +1,7 @@
 // What it costs to hand a task to a loop on another thread: build/bench/bench/post-bench
 
 #include <benchmark/benchmark.h>
+#include <sched.h>
 
 #include <cstdint>
 
@@ -23,6 +24,35 @@
 #endif
 
 namespace {
+
+/// Keeps this thread on the first or the last core that the process may use. Left to itself, the
+/// scheduler puts the two threads on one core in some runs, and the figures have two levels.
+void stayOn(bool lastCore) {
+  static const cpu_set_t allowed = [] {
+    cpu_set_t cores;
+    sched_getaffinity(0, sizeof cores, &cores);
+    return cores;
+  }();
+  int core = -1;
+  for (int i = 0; i < CPU_SETSIZE; ++i) {
+    if (CPU_ISSET(i, &allowed) && (lastCore || core < 0)) core = i;
+  }
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(core, &one);
+  sched_setaffinity(0, sizeof one, &one);
+}
+
+template <class Peer>
+void onTwoCores(Peer& peer) {
+  stayOn(false);
+  rung::CountDownLatch moved(1);
+  peer.post([&moved] {
+    stayOn(true);
+    moved.countDown();
+  });
+  moved.wait();
+}
 
 /// Each peer: a loop that sleeps on a thread of its own, and post() for any other thread.
 class Rung {
@@ -107,6 +137,7 @@ template <class Peer>
 void post(benchmark::State& state) {
   constexpr std::int64_t kTasks = 100'000;
   Peer peer;
+  onTwoCores(peer);
   std::int64_t ran = 0;  // the loop's; the latch hands it over
   const auto postAll = [&] {
     for (std::int64_t i = 0; i < kTasks; ++i)
@@ -129,6 +160,7 @@ void post(benchmark::State& state) {
 template <class Peer>
 void roundTrip(benchmark::State& state) {
   Peer peer;
+  onTwoCores(peer);
   for (auto _ : state) {
     rung::CountDownLatch done(1);
     peer.post([&done] { done.countDown(); });

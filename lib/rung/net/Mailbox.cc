@@ -14,29 +14,36 @@ Mailbox::Mailbox(EventLoop* loop)
       wakeupFd_(checkedFd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd")),
       loop_(loop) {}
 
-bool Mailbox::post(Task task) {
+bool Mailbox::post(Task&& task) {
   if (!task) LOG_FATAL << "an empty task was posted to an EventLoop";
+  std::shared_ptr<Mailbox> sleeper;
   {
     const MutexLock lock(mutex_);
     if (loop_ == nullptr) return false;
     tasks_.push_back(std::move(task));
-    attention_.store(true);
+    sleeper = askForAttention();
   }
-  ringIfAsleep();
+  if (sleeper != nullptr) sleeper->ring();
   return true;
 }
 
 void Mailbox::requestQuit() {
+  std::shared_ptr<Mailbox> sleeper;
   {
     const MutexLock lock(mutex_);
     quit_ = true;
-    attention_.store(true);
+    sleeper = askForAttention();
   }
-  ringIfAsleep();
+  if (sleeper != nullptr) sleeper->ring();
 }
 
 void Mailbox::wakeup() {
-  ringIfAsleep();
+  std::shared_ptr<Mailbox> sleeper;
+  {
+    const MutexLock lock(mutex_);
+    sleeper = askForAttention();
+  }
+  if (sleeper != nullptr) sleeper->ring();
 }
 
 EventLoop* Mailbox::loop() const {
@@ -99,8 +106,15 @@ std::uint64_t Mailbox::drainWakeups() {
   return 0;
 }
 
-void Mailbox::ringIfAsleep() {
-  if (!asleep_.load() || !asleep_.exchange(false)) return;
+std::shared_ptr<Mailbox> Mailbox::askForAttention() {
+  // Cleared with the mutex held only; so where it is set it stays, and no cache line has to move.
+  if (!attention_.load(std::memory_order_relaxed)) attention_.store(true);
+  if (!asleep_.load() || !asleep_.exchange(false)) return nullptr;
+  // Once the mutex is free the loop may run the task, end, and be destroyed with its reference.
+  return shared_from_this();
+}
+
+void Mailbox::ring() {
   const std::uint64_t one = 1;
   // EAGAIN would mean a counter at its limit, and a loop that is woken anyway.
   ssize_t written = 0;

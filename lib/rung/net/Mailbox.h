@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "rung/base/CurrentThread.h"
@@ -23,15 +24,15 @@ class EventLoop;
 /// Thread: any, where nothing else is said; created on the loop's.
 /// Errors: throws std::system_error from the constructor if the kernel gives no descriptor.
 /// Source: eventfd(2).
-class Mailbox : noncopyable {
+class Mailbox : noncopyable, public std::enable_shared_from_this<Mailbox> {
  public:
   explicit Mailbox(EventLoop* loop);
 
   /// Appends `task` to what the loop will run, and wakes the loop if it sleeps.
   /// Tasks of one thread run in the order in which it posted them. A task posted after loop() has
   /// returned waits for the next loop(), or is destroyed with the EventLoop.
-  /// Errors: false if the loop is gone; the task is then destroyed without having run.
-  bool post(Task task) EXCLUDES(mutex_);
+  /// Errors: false if the loop is gone; the task is then still the caller's, who destroys it.
+  bool post(Task&& task) EXCLUDES(mutex_);
 
   /// Ends loop(), or the next one if there is none at the moment.
   void requestQuit() EXCLUDES(mutex_);
@@ -71,12 +72,15 @@ class Mailbox : noncopyable {
 
  private:
   Next nextUnderLock() EXCLUDES(mutex_);
-  void ringIfAsleep();
+  /// Sees to it that the loop goes round once more. Returns this Mailbox if the loop sleeps, which
+  /// is then for the caller alone to ring(), with the mutex free; else nullptr.
+  [[nodiscard]] std::shared_ptr<Mailbox> askForAttention() REQUIRES(mutex_);
+  void ring();
 
   const pid_t threadId_;
   const UniqueFd wakeupFd_;
-  // True while there are tasks or the wish to quit: changed with the mutex held, but looked at
-  // without it. A round of the loop in which nobody has posted anything takes no lock at all
+  // True while there are tasks, or a wish to quit or to be woken: changed with the mutex held, but
+  // looked at without it. A round of the loop in which nobody has posted anything takes no lock at all
   // (tools/bench --only instructions).
   std::atomic<bool> attention_{false};
   // True from before the loop's last look at `attention_` until it is awake or somebody has woken

@@ -2,6 +2,7 @@
 
 #include <concepts>
 #include <cstddef>
+#include <cstring>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -56,15 +57,17 @@ class Task {
 
   /// Destroys the callable now.
   void reset() noexcept {
-    if (operations_ != nullptr) std::exchange(operations_, nullptr)->destroy(storage_);
+    const Operations* operations = std::exchange(operations_, nullptr);
+    if (operations != nullptr && operations->destroy != nullptr) operations->destroy(storage_);
   }
 
  private:
-  /// What can be done to a callable whose type is forgotten.
+  /// What can be done to a callable whose type is forgotten. Most capture pointers and numbers only:
+  /// these are moved by copying their bytes, and need no destroying (tools/bench --only post).
   struct Operations {
     void (*call)(void* storage);
-    void (*relocate)(void* from, void* to) noexcept;
-    void (*destroy)(void* storage) noexcept;
+    void (*relocate)(void* from, void* to) noexcept;  // nullptr: the bytes are all there is
+    void (*destroy)(void* storage) noexcept;          // nullptr: nothing to do
   };
 
   template <class Stored>
@@ -74,23 +77,35 @@ class Task {
   }
 
   template <class Stored>
-  static constexpr Operations kInline{
-      [](void* storage) { (*static_cast<Stored*>(storage))(); },
-      [](void* from, void* to) noexcept {
+  static constexpr Operations inlineOperations() {
+    Operations operations{[](void* storage) { (*static_cast<Stored*>(storage))(); }, nullptr,
+                          nullptr};
+    if constexpr (!std::is_trivially_copyable_v<Stored>) {
+      operations.relocate = [](void* from, void* to) noexcept {
         new (to) Stored(std::move(*static_cast<Stored*>(from)));
         static_cast<Stored*>(from)->~Stored();
-      },
-      [](void* storage) noexcept { static_cast<Stored*>(storage)->~Stored(); }};
+      };
+      operations.destroy = [](void* storage) noexcept { static_cast<Stored*>(storage)->~Stored(); };
+    }
+    return operations;
+  }
+
+  template <class Stored>
+  static constexpr Operations kInline = inlineOperations<Stored>();
 
   template <class Stored>
   static constexpr Operations kOnHeap{
-      [](void* storage) { (**static_cast<Stored**>(storage))(); },
-      [](void* from, void* to) noexcept { new (to) Stored*(*static_cast<Stored**>(from)); },
+      [](void* storage) { (**static_cast<Stored**>(storage))(); }, nullptr,
       [](void* storage) noexcept { delete *static_cast<Stored**>(storage); }};
 
   void takeFrom(Task& other) noexcept {
     operations_ = std::exchange(other.operations_, nullptr);
-    if (operations_ != nullptr) operations_->relocate(other.storage_, storage_);
+    if (operations_ == nullptr) return;
+    if (operations_->relocate == nullptr) {
+      std::memcpy(storage_, other.storage_, kInlineBytes);
+    } else {
+      operations_->relocate(other.storage_, storage_);
+    }
   }
 
   alignas(std::max_align_t) std::byte storage_[kInlineBytes];

@@ -77,10 +77,9 @@ void EventLoop::runQueuedTasks() noexcept {
   batch_.clear();
 }
 
+// The loop may end, and be destroyed, before requestQuit() has returned: that is the Mailbox's care.
 void EventLoop::quit() {
-  // A copy: the loop may end, and be destroyed, before requestQuit() has returned.
-  const std::shared_ptr<Mailbox> mailbox = mailbox_;
-  mailbox->requestQuit();
+  mailbox_->requestQuit();
 }
 
 void EventLoop::runInLoop(Task task) {
@@ -92,13 +91,11 @@ void EventLoop::runInLoop(Task task) {
 }
 
 void EventLoop::queueInLoop(Task task) {
-  const std::shared_ptr<Mailbox> mailbox = mailbox_;  // as in quit(), which the task may call
-  (void)mailbox->post(std::move(task));
+  (void)mailbox_->post(std::move(task));
 }
 
 void EventLoop::wakeup() {
-  const std::shared_ptr<Mailbox> mailbox = mailbox_;
-  mailbox->wakeup();
+  mailbox_->wakeup();
 }
 
 bool EventLoop::isInLoopThread() const {
