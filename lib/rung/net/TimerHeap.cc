@@ -12,14 +12,14 @@ TimerId TimerHeap::add(Clock::time_point deadline, Clock::duration interval, Tas
   timer.deadline = deadline;
   timer.interval = interval;
   timer.callback = std::move(callback);
-  push({deadline, timer.serial, slot});
+  push({deadline, timer.serial, slot, interval != Clock::duration::zero()});
   return {timer.serial, slot};
 }
 
 std::optional<Task> TimerHeap::remove(TimerId id) {
   if (!isCurrent(id)) return std::nullopt;
   Timer& timer = timerIn(id.slot_);
-  if (timer.position != kNowhere) erase(timer.position);
+  if (positions_[id.slot_] != kNowhere) erase(positions_[id.slot_]);
   std::optional<Task> callback(std::move(timer.callback));
   freeSlot(id.slot_);
   return callback;
@@ -27,11 +27,10 @@ std::optional<Task> TimerHeap::remove(TimerId id) {
 
 void TimerHeap::takeExpired(Clock::time_point now, std::vector<Expired>& batch) {
   while (!heap_.empty() && heap_.front().deadline <= now) {
-    const std::uint32_t slot = heap_.front().slot;
+    const Entry due = heap_.front();
     erase(0);
-    Timer& timer = timerIn(slot);
-    timer.position = kNowhere;
-    batch.push_back({TimerId(timer.serial, slot), timer.interval != Clock::duration::zero()});
+    positions_[due.slot] = kNowhere;
+    batch.push_back({TimerId(due.serial, due.slot), due.repeats});
   }
 }
 
@@ -51,19 +50,22 @@ void TimerHeap::finish(TimerId id, Clock::time_point now, Task&& callback) {
   timer.deadline += late / timer.interval * timer.interval;
   // An interval may be as long as the clock goes.
   timer.deadline += std::min(timer.interval, Clock::time_point::max() - timer.deadline);
-  push({timer.deadline, timer.serial, id.slot_});
+  push({timer.deadline, timer.serial, id.slot_, true});
 }
 
 std::uint32_t TimerHeap::takeSlot() {
-  if (firstFree_ != kNoSlot) return std::exchange(firstFree_, timerIn(firstFree_).position);
-  if (slots_ % kSlotsPerChunk == 0) chunks_.push_back(std::make_unique<Timer[]>(kSlotsPerChunk));
-  return slots_++;
+  if (firstFree_ != kNoSlot) return std::exchange(firstFree_, positions_[firstFree_]);
+  const auto slot = static_cast<std::uint32_t>(positions_.size());
+  if (slot == chunks_.size() * kSlotsPerChunk) {
+    chunks_.push_back(std::make_unique<Timer[]>(kSlotsPerChunk));
+  }
+  positions_.push_back(kNowhere);
+  return slot;
 }
 
 void TimerHeap::freeSlot(std::uint32_t slot) {
-  Timer& timer = timerIn(slot);
-  timer.serial = 0;
-  timer.position = std::exchange(firstFree_, slot);
+  timerIn(slot).serial = 0;
+  positions_[slot] = std::exchange(firstFree_, slot);
 }
 
 void TimerHeap::push(const Entry& entry) {
@@ -111,7 +113,7 @@ void TimerHeap::siftDown(std::size_t position, const Entry& entry) {
 
 void TimerHeap::place(std::size_t position, const Entry& entry) {
   heap_[position] = entry;
-  timerIn(entry.slot).position = static_cast<std::uint32_t>(position);
+  positions_[entry.slot] = static_cast<std::uint32_t>(position);
 }
 
 }  // namespace rung

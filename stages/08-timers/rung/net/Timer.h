@@ -15,8 +15,6 @@ struct Timer {
   std::chrono::steady_clock::time_point deadline;
   /// Zero: once.
   std::chrono::steady_clock::duration interval{0};
-  /// Where in the heap it stands; in a free slot, which slot is free next.
-  std::uint32_t position = 0;
   Task callback;
 };
 
