@@ -80,8 +80,8 @@ class Mailbox : noncopyable, public std::enable_shared_from_this<Mailbox> {
   const pid_t threadId_;
   const UniqueFd wakeupFd_;
   // True while there are tasks, or a wish to quit or to be woken: changed with the mutex held, but
-  // looked at without it. A round of the loop in which nobody has posted anything takes no lock at all
-  // (tools/bench --only instructions).
+  // looked at without it. A round of the loop in which nobody has posted anything takes no lock at
+  // all (tools/bench --only instructions).
   std::atomic<bool> attention_{false};
   // True from before the loop's last look at `attention_` until it is awake or somebody has woken
   // it. So many posts cost one write, and none while the loop is busy.
