@@ -3,6 +3,7 @@
 #include <benchmark/benchmark.h>
 #include <sched.h>
 
+#include <cstddef>
 #include <cstdint>
 
 #include "rung/base/CountDownLatch.h"
@@ -33,9 +34,9 @@ void stayOn(bool lastCore) {
     sched_getaffinity(0, sizeof cores, &cores);
     return cores;
   }();
-  int core = -1;
-  for (int i = 0; i < CPU_SETSIZE; ++i) {
-    if (CPU_ISSET(i, &allowed) && (lastCore || core < 0)) core = i;
+  std::size_t core = CPU_SETSIZE;
+  for (std::size_t i = 0; i < CPU_SETSIZE; ++i) {
+    if (CPU_ISSET(i, &allowed) && (lastCore || core == CPU_SETSIZE)) core = i;
   }
   cpu_set_t one;
   CPU_ZERO(&one);

@@ -97,7 +97,7 @@ class Server {
 
   void echo(int fd, Unsent& unsent) {
     for (;;) {
-      const ssize_t got = read(fd, buffer_, sizeof buffer_);
+      const ssize_t got = recv(fd, buffer_, sizeof buffer_, 0);
       if (got < 0 && errno == EINTR) continue;
       if (got < 0 && errno == EAGAIN) return;
       if (got <= 0) return close(fd);

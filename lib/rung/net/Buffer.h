@@ -102,7 +102,7 @@ class Buffer {
   [[nodiscard]] char* beginWrite() { return data_ + writerIndex_; }
   void hasWritten(std::size_t size);
 
-  /// One read(2) from `fd`, appended.
+  /// One read from `fd`, a socket or anything else that can be read, appended.
   /// Units: IoResult::bytes is 0 at the end of the stream.
   [[nodiscard]] IoResult readFd(int fd);
   /// The same, with the help of `block`, which must be larger than kCheapPrepend. If this Buffer is

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <unordered_map>
+#include <vector>
 
 #include "rung/base/Task.h"
 #include "rung/base/noncopyable.h"
@@ -66,8 +67,8 @@ class ConnectionSet : noncopyable, public std::enable_shared_from_this<Connectio
   std::shared_ptr<const ConnectionProfile> profile_;
   const std::shared_ptr<std::atomic<std::size_t>> live_;
   const IdleTimeout idle_;
-  std::unique_ptr<TimingWheel> wheel_;  // made by the first connection, on the loop's thread
-  std::unordered_map<std::uint64_t, TcpConnectionPtr> connections_;
+  std::unique_ptr<TimingWheel> wheel_;         // made by the first connection, on the loop's thread
+  std::vector<TcpConnectionPtr> connections_;  // each knows its index
   std::unordered_map<std::uint64_t, Watched> watched_;  // those same, or none without a timeout
   Task whenEmpty_;
 };

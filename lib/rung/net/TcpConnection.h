@@ -80,11 +80,12 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
 
   /// Bytes that wait to be sent.
   [[nodiscard]] std::size_t outputBytes() const { return output_.bytes(); }
-  [[nodiscard]] Buffer& inputBuffer() { return input_; }
+  /// What the message callback has left unread.
+  [[nodiscard]] Buffer& inputBuffer();
 
   /// Whatever you want to keep with the connection.
-  void setContext(std::any context) { context_ = std::move(context); }
-  [[nodiscard]] std::any& context() { return context_; }
+  void setContext(std::any value) { context() = std::move(value); }
+  [[nodiscard]] std::any& context();
 
   /// For this connection alone; a server sets them for all of its own. May be called from
   /// callbacks.
@@ -100,11 +101,15 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   /// the socket, the connection closes instead. Destroyed: ends it if it has not ended yet.
   void connectEstablished();
   void connectDestroyed();
+  /// The owner's note on where it keeps this connection.
+  [[nodiscard]] std::uint32_t index() const { return index_; }
+  void setIndex(std::uint32_t index) { index_ = index; }
 
  private:
   enum class State { connecting, connected, disconnecting, disconnected };
 
   void handleRead(Timestamp receiveTime);
+  IoResult readAndTell(Timestamp receiveTime);
   void handleWrite();
   void handleHangUp();
   void handleError();
@@ -148,10 +153,12 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   bool aboveHighWater_ = false;
   bool endOfStream_ = false;  // the peer will send no more
   bool writeClosed_ = false;  // our FIN is out, or the peer will read no more
+  std::uint32_t index_ = 0;
   Channel channel_;
-  Buffer input_;
+  // An idle connection owns none of these three (tools/bench --only idle).
+  std::unique_ptr<Buffer> input_;  // nullptr: nothing was left unread
   OutputBuffer output_;
-  std::any context_;
+  std::unique_ptr<std::any> context_;
 };
 
 }  // namespace rung

@@ -18,34 +18,40 @@ std::shared_ptr<ConnectionSet> ConnectionSet::create(
 }
 
 void ConnectionSet::add(const TcpConnectionPtr& connection) {
-  connections_.emplace(connection->id(), connection);
+  connection->setIndex(static_cast<std::uint32_t>(connections_.size()));
+  connections_.push_back(connection);
   connection->connectEstablished();
 }
 
 void ConnectionSet::remove(const TcpConnectionPtr& connection) {
-  if (connections_.erase(connection->id()) == 0) return;  // destroy() was faster
+  const std::uint32_t index = connection->index();
+  if (index >= connections_.size() || connections_[index] != connection) return;  // destroy() did
+  // The last one takes its place: no search, and no memory but a pointer a connection.
+  std::swap(connections_[index], connections_.back());
+  connections_[index]->setIndex(index);
+  connections_.pop_back();
   live_->fetch_sub(1, std::memory_order_relaxed);
   tellWhenEmpty();
 }
 
 void ConnectionSet::drain(Task whenEmpty) {
   whenEmpty_ = std::move(whenEmpty);
-  for (const auto& [id, connection] : connections_)
+  for (const TcpConnectionPtr& connection : connections_)
     connection->shutdown();
   tellWhenEmpty();
 }
 
 std::size_t ConnectionSet::cut() {
-  for (const auto& [id, connection] : connections_)
+  for (const TcpConnectionPtr& connection : connections_)
     connection->forceClose();
   return connections_.size();
 }
 
 void ConnectionSet::destroy() {
-  // Callbacks run meanwhile, and may do anything: they must not meet a map that is being walked.
+  // Callbacks run meanwhile, and may do anything: they must not meet a vector that is being walked.
   const auto doomed = std::exchange(connections_, {});
   live_->fetch_sub(doomed.size(), std::memory_order_relaxed);
-  for (const auto& [id, connection] : doomed)
+  for (const TcpConnectionPtr& connection : doomed)
     connection->connectDestroyed();
   tellWhenEmpty();
 }

@@ -3,7 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <unordered_map>
+#include <vector>
 
 #include "rung/base/Task.h"
 #include "rung/base/noncopyable.h"
@@ -45,7 +45,7 @@ class ConnectionSet : noncopyable, public std::enable_shared_from_this<Connectio
 
   std::shared_ptr<const ConnectionProfile> profile_;
   const std::shared_ptr<std::atomic<std::size_t>> live_;
-  std::unordered_map<std::uint64_t, TcpConnectionPtr> connections_;
+  std::vector<TcpConnectionPtr> connections_;  // each knows its index
   Task whenEmpty_;
 };
 

@@ -28,7 +28,8 @@ std::shared_ptr<ConnectionSet> ConnectionSet::create(ConnectionProfile profile,
 }
 
 void ConnectionSet::add(const TcpConnectionPtr& connection) {
-  connections_.emplace(connection->id(), connection);
+  connection->setIndex(static_cast<std::uint32_t>(connections_.size()));
+  connections_.push_back(connection);
   if (idle_.timeout.count() > 0) {
     if (wheel_ == nullptr) {
       wheel_ = std::make_unique<TimingWheel>(profile_->loop, idle_.timeout, idle_.tick);
@@ -39,7 +40,12 @@ void ConnectionSet::add(const TcpConnectionPtr& connection) {
 }
 
 void ConnectionSet::remove(const TcpConnectionPtr& connection) {
-  if (connections_.erase(connection->id()) == 0) return;  // destroy() was faster
+  const std::uint32_t index = connection->index();
+  if (index >= connections_.size() || connections_[index] != connection) return;  // destroy() did
+  // The last one takes its place: no search, and no memory but a pointer a connection.
+  std::swap(connections_[index], connections_.back());
+  connections_[index]->setIndex(index);
+  connections_.pop_back();
   watched_.erase(connection->id());
   live_->fetch_sub(1, std::memory_order_relaxed);
   tellWhenEmpty();
@@ -47,24 +53,24 @@ void ConnectionSet::remove(const TcpConnectionPtr& connection) {
 
 void ConnectionSet::drain(Task whenEmpty) {
   whenEmpty_ = std::move(whenEmpty);
-  for (const auto& [id, connection] : connections_)
+  for (const TcpConnectionPtr& connection : connections_)
     connection->shutdown();
   tellWhenEmpty();
 }
 
 std::size_t ConnectionSet::cut() {
-  for (const auto& [id, connection] : connections_)
+  for (const TcpConnectionPtr& connection : connections_)
     connection->forceClose();
   return connections_.size();
 }
 
 void ConnectionSet::destroy() {
-  // Callbacks run meanwhile, and may do anything: they must not meet a map that is being walked.
+  // Callbacks run meanwhile, and may do anything: they must not meet a vector that is being walked.
   watched_.clear();
   wheel_.reset();
   const auto doomed = std::exchange(connections_, {});
   live_->fetch_sub(doomed.size(), std::memory_order_relaxed);
-  for (const auto& [id, connection] : doomed)
+  for (const TcpConnectionPtr& connection : doomed)
     connection->connectDestroyed();
   tellWhenEmpty();
 }

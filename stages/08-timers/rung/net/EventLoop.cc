@@ -80,7 +80,7 @@ void EventLoop::runQueuedTasks() noexcept {
   batch_.clear();
 }
 
-// The loop may end, and be destroyed, before requestQuit() has returned: that is the Mailbox's care.
+// The loop may end, and be gone, before requestQuit() has returned: that is the Mailbox's care.
 void EventLoop::quit() {
   mailbox_->requestQuit();
 }
