@@ -239,4 +239,28 @@ TEST_CASE("ThreadPool: stopping it from one of its own workers aborts") {
   CHECK(child.says("ThreadPool self stopped by one of its own workers"));
 }
 
+TEST_CASE("ThreadPool: starting it twice aborts") {
+  const auto child = runInChild([] {
+    ThreadPool pool("again");
+    pool.start(1);
+    pool.start(1);
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("ThreadPool again started twice"));
+}
+
+// There is nobody who would take the task later, and tryRun() does not run it on its caller.
+TEST_CASE("ThreadPool: tryRun is refused before start, after stop and without threads") {
+  bool ran = false;
+  ThreadPool pool;
+  CHECK_FALSE(pool.tryRun([&] { ran = true; }));
+  pool.start(1);
+  pool.stop();
+  CHECK_FALSE(pool.tryRun([&] { ran = true; }));
+  ThreadPool withoutThreads;
+  withoutThreads.start(0);
+  CHECK_FALSE(withoutThreads.tryRun([&] { ran = true; }));
+  CHECK_FALSE(ran);
+}
+
 }  // namespace
