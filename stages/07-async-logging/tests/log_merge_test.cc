@@ -73,6 +73,22 @@ TEST_CASE("LogMerge: lines without a time stay with the one before them") {
                                 "12345678 three\nlines\n" + at(3, "b") + at(4, "a"));
 }
 
+// Each differs from a time in one place, and would be the earliest or the latest of all.
+TEST_CASE("LogMerge: what only looks like a time is none") {
+  for (const std::string near :
+       {"00000000.00:00:00.000000Z", "00000000 00.00:00.000000Z", "00000000 00:00.00.000000Z",
+        "00000000 00:00:00:000000Z", "/0000000 00:00:00.000000Z", "z0000000 00:00:00.000000Z",
+        "00000000 00:00:00.00000"}) {
+    CAPTURE(near);
+    LogBuffer a;
+    LogBuffer b;
+    append(a, at(3, "a") + near + '\n' + at(5, "a"));
+    append(b, at(4, "b") + near + '\n' + at(6, "b"));
+    CHECK(merged({&a, &b}) ==
+          at(3, "a") + near + '\n' + at(4, "b") + near + '\n' + at(5, "a") + at(6, "b"));
+  }
+}
+
 TEST_CASE("LogMerge: what was dropped is told where it is missing") {
   LogBuffer a;
   LogBuffer b;
