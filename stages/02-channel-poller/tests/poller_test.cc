@@ -10,6 +10,7 @@
 #include <cstring>
 #include <memory>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "rung/net/Channel.h"
@@ -339,6 +340,35 @@ TEST_CASE("Poller: a descriptor closed while registered is found out, not ignore
   CHECK(child.aborted());
   CHECK_MESSAGE((child.says("epoll_ctl MOD of fd") || child.says("was closed while")),
                 child.output);
+}
+
+// epoll_wait(2) fills an array of a size that grows up to a limit. What does not fit comes next.
+TEST_CASE("Poller: of many ready channels, more than one wait tells of, each gets its turn") {
+  constexpr std::size_t kMany = 4500;
+  rlimit files{};
+  getrlimit(RLIMIT_NOFILE, &files);
+  if (files.rlim_max < kMany + 100) return;
+  const PollerKind kind = eachPoller();
+  const auto child = runInChild([&] {
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    EventLoop loop(kind);
+    SocketPair pair;
+    std::vector<UniqueFd> fds;
+    std::vector<std::unique_ptr<Channel>> channels;
+    std::size_t called = 0;
+    for (std::size_t i = 0; i < kMany; ++i) {
+      fds.emplace_back(fcntl(pair.ours.get(), F_DUPFD_CLOEXEC, 0));
+      channels.push_back(std::make_unique<Channel>(&loop, fds.back().get()));
+      channels.back()->setWriteCallback([&called, first = true]() mutable {
+        if (std::exchange(first, false)) ++called;
+      });
+      channels.back()->enableWriting();
+    }
+    runRounds(loop, 20);
+    _exit(called == kMany ? 7 : 1);
+  });
+  CHECK_MESSAGE(child.exitedWith(7), child.output);
 }
 
 TEST_CASE("Poller: a Channel that wants nothing is not registered") {

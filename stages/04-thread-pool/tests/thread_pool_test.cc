@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <future>
 #include <latch>
 #include <memory>
 #include <set>
@@ -12,6 +13,7 @@
 #include "rung/base/Logging.h"
 #include "rung/base/ThreadPool.h"
 
+#include "tests/support/Asleep.h"
 #include "tests/support/ChildProcess.h"
 
 using rung::Mutex;
@@ -105,7 +107,13 @@ TEST_CASE("ThreadPool: a full queue makes run wait, and tryRun say no") {
   CHECK_FALSE(pool.tryRun(std::move(refused)));
   CHECK(static_cast<bool>(refused));  // NOLINT(bugprone-use-after-move): not taken, not moved from
 
-  std::thread waiter([&] { CHECK(pool.run([&] { ++runs; })); });
+  std::promise<pid_t> tid;
+  std::thread waiter([&] {
+    tid.set_value(rung::CurrentThread::tid());
+    CHECK(pool.run([&] { ++runs; }));
+  });
+  rung::testing::waitUntilAsleep(tid.get_future().get());
+  CHECK(pool.queueSize() == 2);
   plug.release.count_down();
   waiter.join();
   pool.stop();

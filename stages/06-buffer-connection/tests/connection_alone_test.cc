@@ -116,6 +116,7 @@ TEST_CASE("TcpConnection alone: a Buffer that another thread sends is sent, and 
   std::thread other([&] { CHECK(f.connection->send(buffer)); });
   other.join();
   CHECK(buffer.empty());
+  CHECK(take(f.pair.theirs.get()).empty());  // not by that thread
   runRounds(f.loop, 2);
   CHECK(take(f.pair.theirs.get()) == "from elsewhere");
 }
