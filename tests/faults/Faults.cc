@@ -69,6 +69,8 @@ std::span<const int> faultsOf(Call call, Kind kind) {
     case Call::open:
       // Only a disk is full, or slow enough for a signal to come in between (NFS, FUSE).
       return kind == Kind::file ? std::span<const int>(kCreate) : std::span<const int>(kOpen);
+    case Call::setsockopt:
+      return {};  // only a filter of system calls refuses the options that are asked for here
   }
   return {};
 }
@@ -158,7 +160,7 @@ const char* nameOf(Call call) {
   static constexpr const char* kNames[kCalls] = {
       "read",          "readv",   "recv",           "write",      "writev",
       "send",          "sendmsg", "accept4",        "epoll_wait", "epoll_ctl ADD",
-      "epoll_create1", "eventfd", "timerfd_create", "open"};
+      "epoll_create1", "eventfd", "timerfd_create", "open",       "setsockopt"};
   return kNames[static_cast<std::size_t>(call)];
 }
 
@@ -215,7 +217,9 @@ std::string Faults::report() {
     const auto& [call, fault] = what;
     text += text.empty() ? "" : ", ";
     text += std::string(nameOf(call)) + ' ';
-    text += fault == kShort ? "short" : strerrorname_np(fault);
+    text += fault == kShort                ? "short"
+            : fault == FaultPlan::kNothing ? "nothing"
+                                           : strerrorname_np(fault);
     text += ' ' + std::to_string(count);
   }
   return text;

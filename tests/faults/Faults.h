@@ -28,9 +28,10 @@ enum class Call : std::uint8_t {
   epollCreate1,
   eventfd,
   timerfdCreate,
-  open
+  open,
+  setsockopt
 };
-inline constexpr std::size_t kCalls = 14;
+inline constexpr std::size_t kCalls = 15;
 [[nodiscard]] const char* nameOf(Call call);
 
 /// What fails how often. What happens to the n-th call of a kind follows from the seed, the kind
@@ -40,11 +41,12 @@ struct FaultPlan {
   /// Of a thousand calls of each kind, how many fail or fall short.
   std::array<int, kCalls> perMille{};
 
-  /// Instead: what happens to the first calls of one kind, in order: an error, 0 for success, or
-  /// kShort. All others succeed.
+  /// Instead: what happens to the first calls of one kind, in order: an error, 0 for success,
+  /// kShort or kNothing, which is a call that returns 0 and does nothing. All others succeed.
   std::optional<Call> scripted;
   std::vector<int> script;
   static constexpr int kShort = -1;
+  static constexpr int kNothing = -2;
 
   [[nodiscard]] int& operator[](Call call) { return perMille[static_cast<std::size_t>(call)]; }
   /// The seed decides what fails at all, and how often. Schedules in which everything fails a

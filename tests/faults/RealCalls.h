@@ -23,6 +23,7 @@ int __real_epoll_ctl(int fd, int operation, int target, epoll_event* event);
 int __real_epoll_create1(int flags);
 int __real_eventfd(unsigned value, int flags);
 int __real_timerfd_create(int clock, int flags);
+int __real_setsockopt(int fd, int level, int option, const void* value, socklen_t size);
 int __real_open(const char* path, int flags, mode_t mode);
 int __real_open64(const char* path, int flags, mode_t mode);
 
@@ -39,6 +40,7 @@ int __wrap_epoll_ctl(int fd, int operation, int target, epoll_event* event);
 int __wrap_epoll_create1(int flags);
 int __wrap_eventfd(unsigned value, int flags);
 int __wrap_timerfd_create(int clock, int flags);
+int __wrap_setsockopt(int fd, int level, int option, const void* value, socklen_t size);
 int __wrap_open(const char* path, int flags, mode_t mode);
 int __wrap_open64(const char* path, int flags, mode_t mode);
 

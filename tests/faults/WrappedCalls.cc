@@ -49,6 +49,7 @@ ssize_t plainCall(Call call, int fd, std::size_t size, Real real) {
   if (!active()) return real(size);
   const Decision decision = decide(call, kindOf(fd));
   if (decision.fault == kShort) return done(real(partOf(size, decision.random)));
+  if (decision.fault == FaultPlan::kNothing) return 0;
   if (decision) return failed<ssize_t>(fd, decision.fault);
   return done(real(size));
 }
@@ -155,6 +156,11 @@ int __wrap_eventfd(unsigned value, int flags) {
 }
 int __wrap_timerfd_create(int clock, int flags) {
   return simpleCall(Call::timerfdCreate, [=] { return __real_timerfd_create(clock, flags); });
+}
+
+int __wrap_setsockopt(int fd, int level, int option, const void* value, socklen_t size) {
+  return simpleCall(Call::setsockopt,
+                    [=] { return __real_setsockopt(fd, level, option, value, size); });
 }
 
 // With 64-bit file offsets, open() is compiled to open64(). The mode is there only with O_CREAT; a

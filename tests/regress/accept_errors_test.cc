@@ -56,6 +56,21 @@ TEST_CASE("regress: no error of accept ends a server, and it serves again") {
   Faults::disarm();
 }
 
+// The number that the reserve has freed was taken by another thread, or by another process.
+TEST_CASE("regress: when the reserve does not help either, accepting pauses, and all are served") {
+  const QuietLog quiet;
+  const Faults::Spare clients;
+  ServerThread server([](rung::TcpServer& s) { s.setMessageCallback(echo); });
+  for (const int error : {EMFILE, ENFILE}) {
+    CAPTURE(strerrorname_np(error));
+    Faults::arm(FaultPlan::scriptOf(Call::accept4, {EMFILE, error}));
+    CHECK(isServed(server.address()));
+    const FaultCounts counts = Faults::disarm();
+    CHECK(counts.injected == 2);
+    CHECK(counts.of(Call::accept4) == 3);
+  }
+}
+
 // A connection that is not taken keeps the listening socket readable, and the loop awake.
 TEST_CASE("regress: errors of accept that last do not make the loop spin") {
   const QuietLog quiet;

@@ -80,6 +80,29 @@ TEST_CASE("Channel: events that are no longer wanted are dropped") {
   CHECK(f.callsFor(EPOLLIN | EPOLLOUT) == "r");
   f.channel.disableAll();
   CHECK(f.callsFor(EPOLLIN | EPOLLOUT | EPOLLHUP | EPOLLERR) == "");
+  CHECK(f.callsFor(EPOLLHUP | EPOLLERR) == "");
+}
+
+TEST_CASE(
+    "Channel: an error without a callback of its own goes to who reads, or else to who writes") {
+  Fixture f;
+  f.channel.setErrorCallback(nullptr);
+  CHECK(f.callsFor(EPOLLERR) == "r");
+  f.channel.disableReading();
+  CHECK(f.callsFor(EPOLLERR) == "w");
+  f.channel.enableReading();
+  f.channel.setReadCallback(nullptr);
+  CHECK(f.callsFor(EPOLLERR) == "w");
+}
+
+TEST_CASE("Channel: an event for which there is no callback is no harm") {
+  Fixture f;
+  f.channel.setReadCallback(nullptr);
+  f.channel.setWriteCallback(nullptr);
+  f.channel.setCloseCallback(nullptr);
+  f.channel.setErrorCallback(nullptr);
+  for (const std::uint32_t event : {EPOLLIN, EPOLLOUT, EPOLLHUP, EPOLLERR})
+    CHECK(f.callsFor(event) == "");
 }
 
 TEST_CASE("Channel: a close callback that ends the watch is the last one called") {

@@ -3,11 +3,14 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <memory>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "rung/net/Channel.h"
@@ -337,6 +340,126 @@ TEST_CASE("Poller: a descriptor closed while registered is found out, not ignore
   CHECK(child.aborted());
   CHECK_MESSAGE((child.says("epoll_ctl MOD of fd") || child.says("was closed while")),
                 child.output);
+}
+
+// epoll_wait(2) fills an array of a size that grows up to a limit. What does not fit comes next.
+TEST_CASE("Poller: of many ready channels, more than one wait tells of, each gets its turn") {
+  constexpr std::size_t kMany = 4500;
+  rlimit files{};
+  getrlimit(RLIMIT_NOFILE, &files);
+  if (files.rlim_max < kMany + 100) return;
+  const PollerKind kind = eachPoller();
+  const auto child = runInChild([&] {
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    EventLoop loop(kind);
+    SocketPair pair;
+    std::vector<UniqueFd> fds;
+    std::vector<std::unique_ptr<Channel>> channels;
+    std::size_t called = 0;
+    for (std::size_t i = 0; i < kMany; ++i) {
+      fds.emplace_back(fcntl(pair.ours.get(), F_DUPFD_CLOEXEC, 0));
+      channels.push_back(std::make_unique<Channel>(&loop, fds.back().get()));
+      channels.back()->setWriteCallback([&called, first = true]() mutable {
+        if (std::exchange(first, false)) ++called;
+      });
+      channels.back()->enableWriting();
+    }
+    runRounds(loop, 20);
+    _exit(called == kMany ? 7 : 1);
+  });
+  CHECK_MESSAGE(child.exitedWith(7), child.output);
+}
+
+TEST_CASE("Poller: a Channel that wants nothing is not registered") {
+  EventLoop loop(eachPoller());
+  SocketPair pair;
+  Channel channel(&loop, pair.ours.get());
+  loop.updateChannel(&channel);
+  CHECK_FALSE(loop.hasChannel(&channel));
+}
+
+TEST_CASE("Poller: a descriptor that is none is refused") {
+  const PollerKind kind = eachPoller();
+  const auto child = runInChild([kind] {
+    EventLoop loop(kind);
+    Channel channel(&loop, -1);
+    channel.enableReading();
+  });
+  CHECK(child.aborted());
+  CHECK_MESSAGE((child.says("epoll_ctl ADD of fd -1") || child.says("bad descriptor -1")),
+                child.output);
+}
+
+TEST_CASE("Poller: removing a Channel that this loop does not have aborts") {
+  const PollerKind kind = eachPoller();
+  const auto child = runInChild([kind] {
+    EventLoop loop(kind);
+    SocketPair pair;
+    Channel channel(&loop, pair.ours.get());
+    loop.removeChannel(&channel);
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("is of another loop"));
+}
+
+// A daemon closes all descriptors that it has inherited. If it makes its loop before that, the
+// loop's are among them.
+TEST_CASE("EpollPoller: when its own descriptor was closed, the wait aborts") {
+  const auto child = runInChild([] {
+    EventLoop loop;
+    constexpr int kMany = 100;
+    for (int fd = STDERR_FILENO + 1; fd < kMany; ++fd)
+      (void)close(fd);
+    loop.loop();
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("epoll_wait: Bad file descriptor"));
+}
+
+TEST_CASE("PollPoller: a wait that the kernel refuses aborts") {
+  const auto child = runInChild([] {
+    EventLoop loop(PollerKind::poll);
+    SocketPair pair;
+    Channel a(&loop, pair.ours.get());
+    Channel b(&loop, pair.theirs.get());
+    a.enableReading();
+    b.enableReading();
+    const rlimit fewer{1, 1};  // than are asked for
+    setrlimit(RLIMIT_NOFILE, &fewer);
+    loop.loop();
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("poll: Invalid argument"));
+}
+
+TEST_CASE("EpollPoller: a descriptor that was closed before its Channel was removed aborts") {
+  const auto child = runInChild([] {
+    EventLoop loop;
+    SocketPair pair;
+    Channel channel(&loop, pair.ours.get());
+    channel.enableReading();
+    pair.ours.reset();
+    channel.remove();
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("epoll_ctl DEL of fd"));
+}
+
+// The number is taken again, by a file that epoll has never heard of.
+TEST_CASE("EpollPoller: a descriptor that was closed and came back as another aborts") {
+  const auto child = runInChild([] {
+    EventLoop loop;
+    SocketPair pair;
+    SocketPair other;
+    Channel channel(&loop, pair.ours.get());
+    channel.enableReading();
+    (void)dup2(other.ours.get(), pair.ours.get());
+    channel.enableWriting();
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("epoll_ctl MOD of fd"));
+  CHECK(child.says("No such file or directory"));
 }
 
 TEST_CASE("EpollPoller: a regular file is refused with the reason, and the interest stays off") {

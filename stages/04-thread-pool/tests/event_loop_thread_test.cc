@@ -212,4 +212,23 @@ TEST_CASE("EventLoopThreadPool: used from another thread aborts") {
   CHECK(child.says("but was used from thread"));
 }
 
+TEST_CASE("EventLoopThreadPool: starting it twice, or changing it after that, aborts") {
+  const auto twice = runInChild([] {
+    EventLoop base;
+    EventLoopThreadPool pool(&base, "again");
+    pool.start();
+    pool.start();
+  });
+  CHECK(twice.aborted());
+  CHECK(twice.says("EventLoopThreadPool again started twice"));
+  const auto late = runInChild([] {
+    EventLoop base;
+    EventLoopThreadPool pool(&base, "late");
+    pool.start();
+    pool.setThreadNum(1);
+  });
+  CHECK(late.aborted());
+  CHECK(late.says("setThreadNum() of pool late after start()"));
+}
+
 }  // namespace

@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <future>
 #include <latch>
 #include <memory>
 #include <set>
@@ -12,6 +13,7 @@
 #include "rung/base/Logging.h"
 #include "rung/base/ThreadPool.h"
 
+#include "tests/support/Asleep.h"
 #include "tests/support/ChildProcess.h"
 
 using rung::Mutex;
@@ -105,7 +107,13 @@ TEST_CASE("ThreadPool: a full queue makes run wait, and tryRun say no") {
   CHECK_FALSE(pool.tryRun(std::move(refused)));
   CHECK(static_cast<bool>(refused));  // NOLINT(bugprone-use-after-move): not taken, not moved from
 
-  std::thread waiter([&] { CHECK(pool.run([&] { ++runs; })); });
+  std::promise<pid_t> tid;
+  std::thread waiter([&] {
+    tid.set_value(rung::CurrentThread::tid());
+    CHECK(pool.run([&] { ++runs; }));
+  });
+  rung::testing::waitUntilAsleep(tid.get_future().get());
+  CHECK(pool.queueSize() == 2);
   plug.release.count_down();
   waiter.join();
   pool.stop();
@@ -237,6 +245,30 @@ TEST_CASE("ThreadPool: stopping it from one of its own workers aborts") {
   });
   CHECK(child.aborted());
   CHECK(child.says("ThreadPool self stopped by one of its own workers"));
+}
+
+TEST_CASE("ThreadPool: starting it twice aborts") {
+  const auto child = runInChild([] {
+    ThreadPool pool("again");
+    pool.start(1);
+    pool.start(1);
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("ThreadPool again started twice"));
+}
+
+// There is nobody who would take the task later, and tryRun() does not run it on its caller.
+TEST_CASE("ThreadPool: tryRun is refused before start, after stop and without threads") {
+  bool ran = false;
+  ThreadPool pool;
+  CHECK_FALSE(pool.tryRun([&] { ran = true; }));
+  pool.start(1);
+  pool.stop();
+  CHECK_FALSE(pool.tryRun([&] { ran = true; }));
+  ThreadPool withoutThreads;
+  withoutThreads.start(0);
+  CHECK_FALSE(withoutThreads.tryRun([&] { ran = true; }));
+  CHECK_FALSE(ran);
 }
 
 }  // namespace

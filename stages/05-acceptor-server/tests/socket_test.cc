@@ -10,11 +10,14 @@
 #include <string>
 #include <system_error>
 
+#include "tests/support/ChildProcess.h"
 #include "tests/support/Client.h"
 
 using rung::InetAddress;
 using rung::Socket;
+using rung::UniqueFd;
 using rung::testing::Client;
+using rung::testing::runInChild;
 
 namespace {
 
@@ -81,6 +84,22 @@ TEST_CASE("Socket: a taken port is an error that names call and address") {
   }
 }
 
+// With SO_REUSEADDR two may bind to it, as long as nobody listens.
+TEST_CASE("Socket: a port on which another listens is an error of listen that names the address") {
+  const InetAddress any = InetAddress::loopback(0);
+  Socket first = Socket::create(AF_INET);
+  Socket second = Socket::create(AF_INET);
+  REQUIRE(first.setReuseAddress(true));
+  REQUIRE(second.setReuseAddress(true));
+  first.bind(any);
+  const InetAddress taken = first.localAddress();
+  second.bind(taken);
+  first.listen(16, taken);
+  CHECK_THROWS_WITH_AS(second.listen(16, taken),
+                       ("listen on " + taken.toIpPort() + ": Address already in use").c_str(),
+                       std::system_error);
+}
+
 TEST_CASE("Socket: an address that is not ours is an error that names it") {
   Socket socket = Socket::create(AF_INET);
   CHECK_THROWS_WITH_AS(socket.bind(InetAddress("192.0.2.1", 80)),
@@ -139,6 +158,15 @@ TEST_CASE("Socket: a closed one answers without an exception") {
   CHECK(socket.localAddress() == InetAddress());
   CHECK(socket.takeError() == EBADF);
   CHECK(socket.accept().error == EBADF);
+}
+
+TEST_CASE("Socket: an error of shutdownWrite that is not the peer's is a line in the log") {
+  const auto child = runInChild([] {
+    Socket notOne(UniqueFd(open("/dev/null", O_RDWR | O_CLOEXEC)));
+    notOne.shutdownWrite();
+  });
+  CHECK(child.exitedWith(0));
+  CHECK(child.says("shutdown: Socket operation on non-socket"));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <future>
@@ -16,6 +17,7 @@
 #include "rung/net/Mailbox.h"
 #include "rung/net/TcpServer.h"
 
+#include "tests/support/Asleep.h"
 #include "tests/support/ChildProcess.h"
 #include "tests/support/Client.h"
 #include "tests/support/ServerThread.h"
@@ -35,6 +37,7 @@ using rung::testing::echo;
 using rung::testing::eventually;
 using rung::testing::runInChild;
 using rung::testing::ServerThread;
+using rung::testing::waitUntilAsleep;
 
 namespace {
 
@@ -213,6 +216,15 @@ TEST_CASE("TcpServer: stop before start, without connections, and twice") {
   CHECK(done);
 }
 
+TEST_CASE("TcpServer: stop without a callback, and a start after it, which is refused") {
+  ServerThread server([](TcpServer&) {});
+  server.server().stop(10s, {});
+  CHECK(stopAndWait(server.server(), 10s).cut == 0);
+  server.server().stop(10s, {});
+  server.inLoop([&] { server.server().start(); });
+  CHECK_FALSE(Client(server.address()).connected());
+}
+
 TEST_CASE("TcpServer: a second stop while the first drains is answered together with it") {
   ServerThread server([](TcpServer& s) { s.setMessageCallback(echo); });
   const auto clients = connectClients(server.address(), 1);
@@ -250,6 +262,111 @@ TEST_CASE("TcpServer: destroyed while it drains") {
   CHECK_FALSE(called);
   for (const auto& client : clients)
     CHECK(client->receiveAll().empty());
+}
+
+// What stop() has asked of the connections is on its way, and keeps them from going with the
+// server.
+TEST_CASE("TcpServer: destroyed while it stops, in the callback that says that a peer is down") {
+  EventLoop loop;
+  auto server = std::make_unique<TcpServer>(&loop, InetAddress::loopback(0), "test");
+  int downs = 0;
+  server->setMessageCallback([&](const TcpConnectionPtr&, Buffer& buffer, Timestamp) {
+    buffer.retrieveAll();
+    server->stop(1h, {});
+  });
+  server->setConnectionCallback([&](const TcpConnectionPtr& connection) {
+    if (connection->connected()) return;
+    ++downs;
+    server.reset();
+    loop.quit();
+  });
+  server->start();
+  Client client(server->listenAddress());
+  client.send("x");
+  client.shutdownWrite();
+  loop.loop();
+  CHECK(downs == 1);
+  CHECK(client.receiveAll().empty());
+}
+
+// The I/O loop is busy. What it is told at the deadline, and answers, finds nobody there any more.
+TEST_CASE("TcpServer: destroyed before an I/O loop says how many it has cut") {
+  EventLoop* ioLoop = nullptr;
+  ServerThread server(
+      [&](TcpServer& s) {
+        s.setMessageCallback(echo);
+        s.setThreadInitCallback([&](EventLoop* loop) { ioLoop = loop; });
+      },
+      1);
+  const auto clients = connectClients(server.address(), 1);
+  std::promise<void> release;
+  ioLoop->queueInLoop([future = release.get_future()]() mutable { future.get(); });
+  std::atomic<bool> called{false};
+  server.server().stop(0s, [&](TcpServer::StopResult) { called = true; });
+  server.inLoop([] {});  // behind it
+  server.inLoop([] {});  // the round in which its time has come
+  server.inLoop([&] {
+    release.set_value();
+    server.ownership().reset();
+  });
+  server.inLoop([] {});
+  CHECK_FALSE(called);
+  CHECK(clients[0]->receiveAll().empty());
+}
+
+TEST_CASE("TcpServer: destroyed by another thread while its loop does not run") {
+  EventLoop loop;
+  auto server = std::make_unique<TcpServer>(&loop, InetAddress::loopback(0), "idle");
+  server->start();
+  const InetAddress address = server->listenAddress();
+  std::thread other([&] { server.reset(); });
+  other.join();  // it does not wait for a loop that may never run
+  CHECK(Client(address).connected());
+  loop.queueInLoop([&] { loop.quit(); });
+  loop.loop();
+  CHECK_FALSE(Client(address).connected());
+}
+
+// The loop comes to the task in its next run; it may be that there is none.
+TEST_CASE("TcpServer: destroyed by another thread while its loop ends, it does not wait for ever") {
+  EventLoop loop;
+  auto server = std::make_unique<TcpServer>(&loop, InetAddress::loopback(0), "ending");
+  server->start();
+  const InetAddress address = server->listenAddress();
+  std::promise<pid_t> tid;
+  std::atomic<bool> inLastRound{false};
+  std::thread other([&] {
+    while (!inLastRound)
+      std::this_thread::yield();
+    tid.set_value(gettid());
+    server.reset();
+  });
+  loop.queueInLoop([&] {
+    loop.quit();
+    loop.queueInLoop([&] {  // runs after the last wait, and what is posted meanwhile does not
+      inLastRound = true;
+      waitUntilAsleep(tid.get_future().get());
+      // Not to synchronise: it is longer than the destructor waits at a time.
+      std::this_thread::sleep_for(50ms);
+    });
+  });
+  loop.loop();
+  other.join();
+  CHECK(Client(address).connected());
+  loop.queueInLoop([&] { loop.quit(); });
+  loop.loop();
+  CHECK_FALSE(Client(address).connected());
+}
+
+TEST_CASE("TcpServer: destroyed by another thread when its loop is gone") {
+  auto loop = std::make_unique<EventLoop>();
+  auto server = std::make_unique<TcpServer>(loop.get(), InetAddress::loopback(0), "orphan");
+  server->start();
+  const InetAddress address = server->listenAddress();
+  loop.reset();
+  std::thread other([&] { server.reset(); });
+  other.join();
+  CHECK_FALSE(Client(address).connected());
 }
 
 TEST_CASE("TcpServer: out of descriptors it neither spins nor dies, and serves again") {

@@ -131,6 +131,7 @@ TEST_CASE("AppendFile: goes on after short writes and interrupted ones") {
 TEST_CASE("AppendFile: knows when its file was deleted") {
   const TempDirectory directory;
   AppendFile file;
+  CHECK_FALSE(file.deleted());  // there is none
   REQUIRE(file.open(directory / "log", kRefuse) == 0);
   CHECK_FALSE(file.deleted());
   REQUIRE(unlink((directory / "log").c_str()) == 0);

@@ -58,6 +58,25 @@ void inForked(Body body) {
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) _exit(1);
 }
 
+TEST_CASE("AsyncLogging: a fork before start leaves both with a log that works") {
+  const TempDirectory directory;
+  const auto parent = runInChild([&] {
+    AsyncLogging log(in(directory));
+    log.attach();
+    inForked([&] {
+      log.start();
+      LOG_INFO << "child";
+      log.stop();
+    });
+    log.start();
+    LOG_INFO << "parent";
+    log.stop();
+  });
+  CHECK(parent.exitedWith(0));
+  CHECK(directory.files().size() == 2);
+  CHECK(linesOf(directory.contents()).size() == 2);
+}
+
 TEST_CASE("AsyncLogging: a forked child writes its lines at once, to a file with its own pid") {
   const TempDirectory directory;
   const auto parent = runInChild([&] {

@@ -185,6 +185,26 @@ TEST_CASE("LogFile: a full disk loses the lines that do not fit, and no others")
 }
 
 // A server that has run out of descriptors has something to say about it.
+// Whoever can write to the directory can lay out all the names of a second.
+TEST_CASE("LogFile: it does not look for a free name for ever") {
+  const TempDirectory directory;
+  const auto child = runInChild([&] {
+    constexpr rung::Timestamp kWhen(1'795'427'345'000'000);
+    LogFile first({.baseName = directory / "base", .clock = [=] { return kWhen; }});
+    first.open();
+    const std::string stem = first.path().substr(0, first.path().size() - 4);
+    for (int i = 2; i <= 10000; ++i) {
+      const std::string name = stem + '_' + std::to_string(i) + ".log";
+      if (link(first.path().c_str(), name.c_str()) != 0) _exit(100);
+    }
+    LogFile second({.baseName = directory / "base", .clock = [=] { return kWhen; }});
+    second.append("one\ntwo\n");
+    _exit(static_cast<int>(second.lostLines()));
+  });
+  CHECK(child.exitedWith(2));
+  CHECK(child.says("open: File exists"));
+}
+
 TEST_CASE("LogFile: without a descriptor for the next file it stays in the last one") {
   const TempDirectory directory;
   const auto child = runInChild([&] {

@@ -107,6 +107,15 @@ TEST_CASE("LogFile: a line longer than the limit has a file of its own, whole") 
   CHECK(log.lostLines() == 0);
 }
 
+TEST_CASE("LogFile: text without a newline is kept as well, whole") {
+  const TempDirectory directory;
+  LogFile log(at(directory / "base", 10));
+  const std::string text(100, 'x');
+  log.append(text);
+  CHECK(contentsOf(nameOf(directory, "20261123-094905")) == text);
+  CHECK(log.lostLines() == 0);
+}
+
 TEST_CASE("LogFile: rolls at midnight UTC") {
   const TempDirectory directory;
   LogFile log(at(directory / "base"));

@@ -73,6 +73,21 @@ TEST_CASE("LogMerge: lines without a time stay with the one before them") {
                                 "12345678 three\nlines\n" + at(3, "b") + at(4, "a"));
 }
 
+// Each differs from a time in one place, and would be later than all the others.
+TEST_CASE("LogMerge: what only looks like a time is none") {
+  for (const std::string near :
+       {"99999999.00:00:00.000000Z", "99999999 00.00:00.000000Z", "99999999 00:00.00.000000Z",
+        "99999999 00:00:00:000000Z", "z9999999 00:00:00.000000Z", "/9999999 00:00:00.000000Z"}) {
+    CAPTURE(near);
+    LogBuffer a;
+    LogBuffer b;
+    append(a, at(3, "a") + near + '\n' + at(5, "a"));
+    append(b, at(4, "b") + near + '\n' + at(6, "b"));
+    CHECK(merged({&a, &b}) ==
+          at(3, "a") + near + '\n' + at(4, "b") + near + '\n' + at(5, "a") + at(6, "b"));
+  }
+}
+
 TEST_CASE("LogMerge: what was dropped is told where it is missing") {
   LogBuffer a;
   LogBuffer b;
@@ -85,6 +100,9 @@ TEST_CASE("LogMerge: what was dropped is told where it is missing") {
         at(1, "a") + "7 dropped\n" + at(2, "b") + at(3, "b") + "2 dropped\n" + at(5, "a"));
   a.noteDropped(3);
   CHECK(merged({&a, &b}) == "3 dropped\n");
+  a.noteDropped(4);
+  append(b, at(7, "b"));
+  CHECK(merged({&a, &b}) == "4 dropped\n" + at(7, "b"));
 }
 
 TEST_CASE("LogMerge: nothing to write is nothing written") {

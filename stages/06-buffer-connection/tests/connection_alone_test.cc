@@ -1,0 +1,235 @@
+// A connection without a server, on the loop of the test, which plays its owner and its peer: what
+// a callback, or somebody else who has the socket, does in the middle of its work.
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "rung/net/EventLoop.h"
+#include "rung/net/TcpConnection.h"
+
+#include "tests/support/ChildProcess.h"
+#include "tests/support/LoopRounds.h"
+#include "tests/support/Sockets.h"
+
+using rung::Buffer;
+using rung::ConnectionProfile;
+using rung::EventLoop;
+using rung::InetAddress;
+using rung::Socket;
+using rung::TcpConnection;
+using rung::TcpConnectionPtr;
+using rung::Timestamp;
+using rung::UniqueFd;
+using rung::testing::put;
+using rung::testing::runInChild;
+using rung::testing::runRounds;
+using rung::testing::SocketPair;
+using rung::testing::take;
+
+namespace {
+
+const std::string kMuch(4 << 20, 'x');  // more than the kernel takes at once
+
+struct Alone {
+  explicit Alone(ConnectionProfile profile = {}) {
+    profile.loop = &loop;
+    profile.mailbox = loop.mailbox();
+    fd = pair.ours.get();
+    connection = std::make_shared<TcpConnection>(
+        std::make_shared<const ConnectionProfile>(std::move(profile)), 1,
+        Socket(std::move(pair.ours)), InetAddress());
+    connection->connectEstablished();
+  }
+  ~Alone() { connection->connectDestroyed(); }
+
+  EventLoop loop;
+  SocketPair pair;
+  int fd = -1;
+  TcpConnectionPtr connection;
+};
+
+TEST_CASE("TcpConnection alone: needs no callbacks, its owner's included") {
+  Alone f;
+  put(f.pair.theirs, "x");
+  runRounds(f.loop, 2);
+  CHECK(f.connection->connected());
+  f.pair.theirs.reset();
+  runRounds(f.loop, 2);
+  CHECK_FALSE(f.connection->connected());
+  CHECK(f.connection->error() == 0);
+}
+
+TEST_CASE("TcpConnection alone: what epoll refuses is never up, also without an owner's callback") {
+  const auto child = runInChild([] {
+    Alone f;
+    auto profile = std::make_shared<ConnectionProfile>();
+    profile->loop = &f.loop;
+    profile->mailbox = f.loop.mailbox();
+    profile->connectionCallback = [](const TcpConnectionPtr&) { _exit(2); };
+    const auto file = std::make_shared<TcpConnection>(
+        profile, 2, Socket(UniqueFd(open("/proc/self/exe", O_RDONLY | O_CLOEXEC))), InetAddress());
+    file->connectEstablished();
+    _exit(!file->connected() && file->error() == EPERM ? 7 : 3);
+  });
+  CHECK_MESSAGE(child.exitedWith(7), child.output);
+}
+
+TEST_CASE("TcpConnection alone: after shutdown the peer's end is the end, and no half-close") {
+  ConnectionProfile profile;
+  int halfCloses = 0;
+  profile.halfCloseCallback = [&](const TcpConnectionPtr&) { ++halfCloses; };
+  Alone f(std::move(profile));
+  f.connection->shutdown();
+  shutdown(f.pair.theirs.get(), SHUT_WR);
+  runRounds(f.loop, 2);
+  CHECK(halfCloses == 0);
+  CHECK_FALSE(f.connection->connected());
+}
+
+TEST_CASE("TcpConnection alone: ended in its message callback, what was left unread is no error") {
+  ConnectionProfile profile;
+  profile.limits.maxInput = 1;
+  int calls = 0;
+  profile.messageCallback = [&](const TcpConnectionPtr& connection, Buffer& buffer, Timestamp) {
+    ++calls;
+    CHECK(buffer.readableBytes() == 5);
+    connection->connectDestroyed();
+  };
+  Alone f(std::move(profile));
+  put(f.pair.theirs, "bytes");
+  runRounds(f.loop, 2);
+  CHECK(calls == 1);
+  CHECK(f.connection->error() == 0);
+}
+
+TEST_CASE("TcpConnection alone: a Buffer that another thread sends is sent, and emptied") {
+  Alone f;
+  Buffer buffer;
+  buffer.append("from elsewhere");
+  std::thread other([&] { CHECK(f.connection->send(buffer)); });
+  other.join();
+  CHECK(buffer.empty());
+  CHECK(take(f.pair.theirs.get()).empty());  // not by that thread
+  runRounds(f.loop, 2);
+  CHECK(take(f.pair.theirs.get()) == "from elsewhere");
+}
+
+TEST_CASE("TcpConnection alone: a connection that has ended tells of no high water") {
+  ConnectionProfile profile;
+  int told = 0;
+  profile.highWaterMarkCallback = [&](const TcpConnectionPtr&, std::size_t) { ++told; };
+  Alone f(std::move(profile));
+  f.connection->forceClose();  // in the next round
+  CHECK(f.connection->send(kMuch));
+  runRounds(f.loop, 2);
+  CHECK_FALSE(f.connection->connected());
+  CHECK(told == 0);
+}
+
+TEST_CASE("TcpConnection alone: a writeComplete callback may send as much again") {
+  ConnectionProfile profile;
+  int completed = 0;
+  profile.writeCompleteCallback = [&](const TcpConnectionPtr& connection) {
+    if (++completed == 1) connection->send(kMuch);
+    if (completed == 1) CHECK(connection->outputBytes() > 0);
+  };
+  Alone f(std::move(profile));
+  CHECK(f.connection->send(kMuch));
+  std::size_t received = 0;
+  for (int rounds = 0; completed < 2 && rounds < 100'000; ++rounds) {
+    received += take(f.pair.theirs.get(), 1 << 20).size();
+    runRounds(f.loop, 1);
+  }
+  while (const std::size_t more = take(f.pair.theirs.get(), 1 << 20).size())
+    received += more;
+  CHECK(completed == 2);
+  CHECK(received == 2 * kMuch.size());
+}
+
+TEST_CASE(
+    "TcpConnection alone: a writeComplete callback may end the connection, shut down or not") {
+  for (const bool shutDown : {false, true}) {
+    CAPTURE(shutDown);
+    ConnectionProfile profile;
+    int completed = 0;
+    profile.writeCompleteCallback = [&](const TcpConnectionPtr& connection) {
+      ++completed;
+      connection->connectDestroyed();
+    };
+    Alone f(std::move(profile));
+    CHECK(f.connection->send(kMuch));
+    if (shutDown) f.connection->shutdown();
+    std::size_t received = 0;
+    for (int rounds = 0; completed == 0 && rounds < 100'000; ++rounds) {
+      received += take(f.pair.theirs.get(), 1 << 20).size();
+      runRounds(f.loop, 1);
+    }
+    while (const std::size_t more = take(f.pair.theirs.get(), 1 << 20).size())
+      received += more;
+    runRounds(f.loop, 2);
+    CHECK(completed == 1);
+    CHECK(received == kMuch.size());
+    CHECK_FALSE(f.connection->connected());
+  }
+}
+
+TEST_CASE("TcpConnection alone: callbacks set on another thread abort") {
+  const auto child = runInChild([] {
+    Alone f;
+    std::thread other([&] { f.connection->setMessageCallback(nullptr); });
+    other.join();
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("set on a thread not its own"));
+}
+
+// A process that has the socket as well, such as a forked child, may shut it down: a hang-up comes,
+// and no error with it. While nothing is read, it says nothing about the bytes that may be there.
+TEST_CASE("TcpConnection alone: shut down by somebody else while reading is stopped, it stays") {
+  Alone f;
+  f.connection->stopRead();
+  CHECK(f.connection->send(kMuch));
+  shutdown(f.fd, SHUT_RDWR);
+  runRounds(f.loop, 3);
+  CHECK(f.connection->connected());
+  f.connection->forceClose();
+  runRounds(f.loop, 2);
+  CHECK_FALSE(f.connection->connected());
+}
+
+TEST_CASE("TcpConnection alone: shut down by somebody else while a slow reader holds it back") {
+  ConnectionProfile profile;
+  profile.limits.highWaterMark = 1;
+  Alone f(std::move(profile));
+  CHECK(f.connection->send(kMuch));
+  CHECK_FALSE(f.connection->isReading());
+  shutdown(f.fd, SHUT_RDWR);
+  runRounds(f.loop, 3);
+  CHECK_FALSE(f.connection->connected());
+  CHECK(f.connection->error() == 0);
+}
+
+TEST_CASE("TcpConnection alone: shut down by somebody else after all was read, it ends") {
+  ConnectionProfile profile;
+  profile.halfCloseCallback = [](const TcpConnectionPtr& connection) {
+    connection->stopRead();
+    connection->send(kMuch);
+  };
+  Alone f(std::move(profile));
+  shutdown(f.pair.theirs.get(), SHUT_WR);
+  runRounds(f.loop, 2);
+  CHECK(f.connection->connected());
+  shutdown(f.fd, SHUT_RDWR);
+  runRounds(f.loop, 3);
+  CHECK_FALSE(f.connection->connected());
+  CHECK(f.connection->error() == 0);
+}
+
+}  // namespace

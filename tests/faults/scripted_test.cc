@@ -1,0 +1,235 @@
+// System calls that fail as the test says, where no kernel can be brought to it: what is told, and
+// that all goes on. Most run in a child, for what it writes.
+
+#include <doctest/doctest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "rung/base/AppendFile.h"
+#include "rung/base/LogBuffer.h"
+#include "rung/base/Logging.h"
+#include "rung/net/Acceptor.h"
+#include "rung/net/Channel.h"
+#include "rung/net/EventLoop.h"
+#include "rung/net/SignalFd.h"
+
+#include "tests/faults/Faults.h"
+#include "tests/support/Asleep.h"
+#include "tests/support/ChildProcess.h"
+#include "tests/support/Client.h"
+#include "tests/support/ServerThread.h"
+#include "tests/support/Sockets.h"
+#include "tests/support/TempDirectory.h"
+
+using namespace rung::testing;
+using rung::Acceptor;
+using rung::Channel;
+using rung::EventLoop;
+using rung::InetAddress;
+using rung::TcpConnectionPtr;
+using rung::TcpServer;
+using rung::Timestamp;
+
+namespace {
+
+constexpr int kShort = FaultPlan::kShort;
+constexpr int kNothing = FaultPlan::kNothing;
+
+/// Does `work` on another thread once the calling one sleeps in its loop, which it runs meanwhile.
+void loopUntilAsleepThen(EventLoop& loop, const std::function<void()>& work) {
+  std::thread other([&, sleeper = gettid()] {
+    waitUntilAsleep(sleeper);
+    work();
+  });
+  loop.loop();
+  other.join();
+}
+
+TEST_CASE("scripted: a loop whose eventfd cannot be read says so, and runs what was posted") {
+  const auto child = runInChild([] {
+    EventLoop loop;
+    Faults::arm(FaultPlan::scriptOf(Call::read, {EIO, EAGAIN, EINTR}));
+    bool ran = false;
+    loopUntilAsleepThen(loop, [&] {
+      loop.queueInLoop([&] {
+        ran = true;
+        loop.quit();
+      });
+    });
+    _exit(ran && Faults::disarm().injected > 0 ? 7 : 1);
+  });
+  CHECK_MESSAGE(child.exitedWith(7), child.output);
+  CHECK(child.says("read from eventfd: Input/output error"));
+}
+
+// EAGAIN: the counter is at its limit, and so the loop is about to wake. It is not told.
+TEST_CASE("scripted: a loop that cannot be woken says so, and runs what was posted when it wakes") {
+  for (const int error : {EIO, EAGAIN}) {
+    CAPTURE(strerrorname_np(error));
+    const auto child = runInChild([error] {
+      EventLoop loop;
+      SocketPair pair;
+      Channel channel(&loop, pair.ours.get());
+      channel.setReadCallback([&](Timestamp) { channel.remove(); });
+      channel.enableReading();
+      bool ran = false;
+      Faults::arm(FaultPlan::scriptOf(Call::write, {EINTR, error}));
+      loopUntilAsleepThen(loop, [&] {
+        loop.queueInLoop([&] {
+          ran = true;
+          loop.quit();
+        });
+        put(pair.theirs, "x");
+      });
+      _exit(ran && Faults::disarm().injected == 2 ? 7 : 1);
+    });
+    CHECK_MESSAGE(child.exitedWith(7), child.output);
+    CHECK(child.says("write to eventfd: Input/output error") == (error == EIO));
+  }
+}
+
+TEST_CASE("scripted: a timerfd that cannot be read says so, and its timers run") {
+  const auto child = runInChild([] {
+    EventLoop loop;
+    loop.runAfter(std::chrono::seconds(0), [&] { loop.quit(); });
+    Faults::arm(FaultPlan::scriptOf(Call::read, {EIO, EAGAIN, EINTR}));
+    loop.loop();
+    _exit(Faults::disarm().injected == 3 ? 7 : 1);
+  });
+  CHECK_MESSAGE(child.exitedWith(7), child.output);
+  CHECK(child.says("read from timerfd: Input/output error"));
+}
+
+TEST_CASE("scripted: a signalfd that cannot be read says so, and the signal comes the next time") {
+  const auto child = runInChild([] {
+    EventLoop loop;
+    int got = 0;
+    const rung::SignalFd signals(&loop, {SIGUSR1}, [&](int signal) {
+      got = signal;
+      loop.quit();
+    });
+    (void)kill(getpid(), SIGUSR1);
+    Faults::arm(FaultPlan::scriptOf(Call::read, {EIO, EAGAIN, EINTR}));
+    loop.loop();
+    _exit(got == SIGUSR1 && Faults::disarm().injected == 3 ? 7 : 1);
+  });
+  CHECK_MESSAGE(child.exitedWith(7), child.output);
+  CHECK(child.says("read from signalfd: Input/output error"));
+}
+
+TEST_CASE("scripted: without SO_REUSEADDR and TCP_NODELAY it serves, and says so") {
+  const auto child = runInChild([] {
+    EventLoop loop;
+    Faults::arm(FaultPlan::scriptOf(Call::setsockopt, {EPERM, EPERM}));
+    Acceptor acceptor(&loop, InetAddress::loopback(0));
+    Faults::disarm();
+    acceptor.listen();
+    _exit(Client(acceptor.localAddress()).connected() ? 7 : 1);
+  });
+  CHECK_MESSAGE(child.exitedWith(7), child.output);
+  CHECK(child.says("setsockopt SO_REUSEADDR: Operation not permitted"));
+  CHECK(child.says("setsockopt TCP_NODELAY: Operation not permitted"));
+}
+
+TEST_CASE("scripted: without SO_REUSEPORT, if one asks for it, the set-up throws") {
+  EventLoop loop;
+  Faults::arm(FaultPlan::scriptOf(Call::setsockopt, {0, 0, ENOPROTOOPT}));
+  CHECK_THROWS_WITH_AS(Acceptor(&loop, InetAddress::loopback(0), {.reusePort = true}),
+                       "setsockopt SO_REUSEPORT: Protocol not available", std::system_error);
+  CHECK(Faults::disarm().injected == 1);
+}
+
+TEST_CASE("scripted: a watch that the kernel calls invalid aborts, as there is no way on") {
+  for (const int error : {EINVAL, EEXIST, ENOENT, EBADF}) {
+    CAPTURE(strerrorname_np(error));
+    const auto child = runInChild([error] {
+      EventLoop loop;
+      SocketPair pair;
+      Channel channel(&loop, pair.ours.get());
+      Faults::arm(FaultPlan::scriptOf(Call::epollCtlAdd, {error}));
+      channel.enableReading();
+    });
+    CHECK(child.aborted());
+    CHECK(child.says("epoll_ctl ADD of fd"));
+  }
+}
+
+// Nothing is read at the moment, so that to write is a new watch.
+TEST_CASE("scripted: when the kernel will not watch for room to write, the connection ends") {
+  const auto child = runInChild([] {
+    const Faults::Spare clients;
+    std::atomic<int> reported{0};
+    ServerThread server([&](TcpServer& s) {
+      s.setConnectionCallback([&](const TcpConnectionPtr& connection) {
+        if (!connection->connected()) {
+          reported = connection->error();
+          return;
+        }
+        connection->stopRead();
+        Faults::arm(FaultPlan::scriptOf(Call::epollCtlAdd, {ENOSPC}));
+        connection->send(std::string(16 << 20, 'x'));
+      });
+    });
+    Client client(server.address(), 1 << 16);
+    (void)client.receiveAll();
+    const bool told = eventually([&] { return reported == ENOSPC; });
+    _exit(told && Faults::disarm().injected == 1 ? 7 : 1);
+  });
+  CHECK_MESSAGE(child.exitedWith(7), child.output);
+}
+
+TEST_CASE("scripted: a log line goes on where a write stopped, and ends where none works") {
+  const auto child = runInChild([] {
+    Faults::arm(FaultPlan::scriptOf(Call::write, {kShort, EAGAIN, EINTR, kShort}));
+    rung::Logger::writeToStdout("one whole line\n");
+    const bool all = Faults::disarm().injected == 4;
+    Faults::arm(FaultPlan::scriptOf(Call::write, {EIO}));
+    rung::Logger::writeToStdout("nothing of this\n");
+    const FaultCounts counts = Faults::disarm();
+    _exit(all && counts.of(Call::write) == 1 ? 7 : 1);
+  });
+  CHECK_MESSAGE(child.exitedWith(7), child.output);
+  CHECK(child.output == "one whole line\n");
+}
+
+// POSIX allows it of some devices. To try again could be to try for ever.
+TEST_CASE("scripted: a file that takes nothing is an error") {
+  const TempDirectory directory;
+  rung::AppendFile file;
+  REQUIRE(file.open(directory / "log", rung::AppendFile::Existing::append) == 0);
+  Faults::arm(FaultPlan::scriptOf(Call::write, {EINTR, kShort, kNothing}));
+  const auto done = file.append("some text\n");
+  Faults::disarm();
+  CHECK(done.error == EIO);
+  CHECK(done.bytes > 0);
+  CHECK(done.bytes < 10);
+}
+
+TEST_CASE("scripted: what a crash rescues is written whole, up to an error") {
+  for (const int last : {0, EIO, kNothing}) {
+    CAPTURE(last);
+    const auto child = runInChild([last] {
+      auto* const buffer = rung::LogBuffer::ofThisThread();
+      buffer->addBlock(std::make_unique<rung::LogBlock>(100));
+      (void)buffer->append("one\ntwo\n");
+      Faults::arm(FaultPlan::scriptOf(Call::write, {EINTR, kShort, EINTR, last}));
+      rung::LogBuffer::writeAll(STDOUT_FILENO);
+      const FaultCounts counts = Faults::disarm();
+      _exit(counts.of(Call::write) == 4 ? 7 : 1);
+    });
+    CHECK_MESSAGE(child.exitedWith(7), child.output);
+    CHECK((child.output == "one\ntwo\n") == (last == 0));
+  }
+}
+
+}  // namespace
