@@ -65,8 +65,9 @@ void LogWriter::rescue() noexcept {
   constexpr int kTries = 200;
   constexpr int kMillisecondsEach = 10;  // poll(2) is the sleep that a signal handler may use
   if (rescuing_.exchange(true)) {
-    // Another thread has crashed, too, and must not end the process before the first is done.
-    for (int i = 0; i < kTries && !rescued_.load(); ++i)
+    // Another thread has crashed, too, and must not end the process before the first is done; that
+    // one may have to wait for all of its own time, and then it still has to write.
+    for (int i = 0; i < 2 * kTries && !rescued_.load(); ++i)
       (void)poll(nullptr, 0, kMillisecondsEach);
     return;
   }
