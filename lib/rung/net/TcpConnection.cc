@@ -213,9 +213,13 @@ void TcpConnection::handleEndOfStream() {
 void TcpConnection::handleHangUp() {
   const int error = socket_.takeError();
   if (error == 0 && !readWanted_ && !endOfStream_) {
-    // Both sides have sent their FIN, but reading is paused: there may be bytes in the kernel that
-    // are wanted later. A hang-up is reported for as long as anything is watched, so stop watching;
-    // startRead() will find the bytes, and behind them the end.
+    // No error, so somebody else who has the socket has shut it down. Reading is paused: there may
+    // be bytes in the kernel that are wanted later. What waits to be sent never will be. A hang-up
+    // is reported for as long as anything is watched, so stop watching; startRead() will find the
+    // bytes, and behind them the end.
+    error_ = EPIPE;
+    output_.clear();
+    aboveHighWater_ = false;
     channel_.disableAll();
     return;
   }

@@ -232,4 +232,27 @@ TEST_CASE("TcpConnection alone: shut down by somebody else after all was read, i
   CHECK(f.connection->error() == 0);
 }
 
+// A hang-up with no read wanted stopped the watch, of writing as well; so the output waited for
+// ever, and with it the end, which comes behind the output.
+TEST_CASE("TcpConnection alone: after such a hang-up startRead() finds the bytes and the end") {
+  ConnectionProfile profile;
+  std::string got;
+  profile.messageCallback = [&](const TcpConnectionPtr&, Buffer& buffer, Timestamp) {
+    got += buffer.retrieveAllAsString();
+  };
+  Alone f(std::move(profile));
+  f.connection->stopRead();
+  put(f.pair.theirs, "last words");
+  f.connection->send(kMuch);
+  REQUIRE(f.connection->outputBytes() > 0);
+  shutdown(f.fd, SHUT_RDWR);
+  runRounds(f.loop, 2);
+  CHECK(got.empty());
+  f.connection->startRead();
+  runRounds(f.loop, 3);
+  CHECK(got == "last words");
+  CHECK_FALSE(f.connection->connected());
+  CHECK(f.connection->error() == EPIPE);
+}
+
 }  // namespace
