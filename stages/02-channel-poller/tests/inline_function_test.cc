@@ -102,6 +102,7 @@ TEST_CASE("InlineFunction: a capture of plain bytes moves with its value, also b
 
 TEST_CASE("InlineFunction: empty by default, and from what is empty itself") {
   CHECK_FALSE(static_cast<bool>(Function()));
+  CHECK_FALSE(static_cast<bool>(Function(nullptr)));
   CHECK_FALSE(static_cast<bool>(Function(std::function<void(int)>())));
   void (*nothing)(int) = nullptr;
   CHECK_FALSE(static_cast<bool>(Function(nothing)));

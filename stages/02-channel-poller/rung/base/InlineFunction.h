@@ -26,6 +26,7 @@ class InlineFunction<void(Arguments...), InlineBytes> {
   static constexpr std::size_t kInlineBytes = InlineBytes;
 
   InlineFunction() = default;
+  InlineFunction(std::nullptr_t) {}  // NOLINT(google-explicit-constructor): as std::function
 
   template <class Callable>
   requires(!std::same_as<std::remove_cvref_t<Callable>, InlineFunction> &&
