@@ -28,6 +28,7 @@ class Experiment:
     group: str = ''  # experiments of one group differ in `size`, and share a plot
     size: int = 0
     slow: bool = False  # not in --quick unless asked for
+    turns: int = 1  # how often in a round: more where one turn is short and the machine shows
 
 
 CPU = Metric('cpu_us', 'CPU µs')
@@ -63,7 +64,8 @@ def echoes(programs, quick):
             ('echo-1m', 'echo, 1 MiB × 4 connections', ('--size', '1048576', '--connections', '4')),
             ('connect', 'connect, echo 64 B once, close; 50 at a time',
              ('--mode', 'connect', '--connections', '50'))):
-        yield Experiment(name, title, 'raw', servers, [CPU, *seen_metrics], echo(*load))
+        yield Experiment(name, title, 'raw', servers, [CPU, *seen_metrics], echo(*load),
+                         turns=1 if quick else 5)
     yield Experiment('lt-et', 'level- against edge-triggered epoll, 64 B × 100 connections', 'raw',
                      ['raw', 'raw --et'], [Metric('waits', 'epoll_wait returns a message'), CPU],
                      echo())
@@ -111,7 +113,8 @@ def micro(programs, quick):
 
     if tests['post']:
         yield experiment('post', 'post', 'a task posted from another thread, until it has run',
-                         'rung', second('post', 'post'), 'ns a task', 'post/{}')
+                         'rung', second('post', 'post'), 'ns a task', 'post/{}',
+                         turns=1 if quick else 3)
         yield experiment('post', 'round-trip', 'a task to a loop that sleeps, and back', 'rung',
                          second('post', 'round-trip'), 'µs', 'round-trip/{}', scale=1000)
     for step, title in TIMER_STEPS.items():
