@@ -67,7 +67,7 @@ class EventLoop : noncopyable {
   /// cancelled before.
   bool cancel(TimerId id);
 
-  /// Makes the loop go round once, if it sleeps.
+  /// Makes the loop go round once more, at once if it sleeps.
   /// Thread: any.
   void wakeup();
 

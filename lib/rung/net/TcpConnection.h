@@ -80,7 +80,8 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
 
   /// Bytes that wait to be sent.
   [[nodiscard]] std::size_t outputBytes() const { return output_.bytes(); }
-  /// What the message callback has left unread.
+  /// What the message callback has left unread; in that callback, its Buffer.
+  /// Lifetime: of the reference, until the next read. Ask again each time.
   [[nodiscard]] Buffer& inputBuffer();
 
   /// Whatever you want to keep with the connection.
@@ -123,6 +124,7 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   template <class Bytes>
   void write(Bytes&& bytes);
   void writeFailed(int error);
+  void endOutput(int error);
   void outputGrew();
   void tellWaterMark(WaterMarkCallback ConnectionProfile::*which);
   void outputDrained();

@@ -108,6 +108,16 @@ TEST_CASE("InlineFunction: empty by default, and from what is empty itself") {
   CHECK_FALSE(static_cast<bool>(Function(nothing)));
 }
 
+TEST_CASE("InlineFunction: one of another size is a callable like others, and may be empty") {
+  using Large = rung::InlineFunction<void(int), 48>;
+  int sum = 0;
+  Large large(Function([&sum](int argument) { sum += argument; }));
+  large(3);
+  CHECK(sum == 3);
+  CHECK(Large(Function()) == nullptr);
+  CHECK_FALSE(large == nullptr);
+}
+
 TEST_CASE("InlineFunction: arguments are handed on, not copied") {
   std::unique_ptr<int> got;
   rung::InlineFunction<void(std::unique_ptr<int>), 16> function(

@@ -184,7 +184,6 @@ TEST_CASE("LogFile: a full disk loses the lines that do not fit, and no others")
   CHECK(occurrences(child.output, "write: No space left on device") == 1);
 }
 
-// A server that has run out of descriptors has something to say about it.
 // Whoever can write to the directory can lay out all the names of a second.
 TEST_CASE("LogFile: it does not look for a free name for ever") {
   const TempDirectory directory;
@@ -205,6 +204,7 @@ TEST_CASE("LogFile: it does not look for a free name for ever") {
   CHECK(child.says("open: File exists"));
 }
 
+// A server that has run out of descriptors has something to say about it.
 TEST_CASE("LogFile: without a descriptor for the next file it stays in the last one") {
   const TempDirectory directory;
   const auto child = runInChild([&] {

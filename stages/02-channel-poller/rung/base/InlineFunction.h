@@ -24,6 +24,7 @@ template <class... Arguments, std::size_t InlineBytes>
 class InlineFunction<void(Arguments...), InlineBytes> {
  public:
   static constexpr std::size_t kInlineBytes = InlineBytes;
+  static_assert(InlineBytes >= sizeof(void*), "what is larger is kept by pointer");
 
   InlineFunction() = default;
   InlineFunction(std::nullptr_t) {}  // NOLINT(google-explicit-constructor): as std::function
@@ -60,6 +61,9 @@ class InlineFunction<void(Arguments...), InlineBytes> {
   ~InlineFunction() { reset(); }
 
   [[nodiscard]] explicit operator bool() const { return operations_ != nullptr; }
+  [[nodiscard]] friend bool operator==(const InlineFunction& function, std::nullptr_t) {
+    return function.operations_ == nullptr;
+  }
 
   void operator()(Arguments... arguments) {
     operations_->call(storage_, std::forward<Arguments>(arguments)...);

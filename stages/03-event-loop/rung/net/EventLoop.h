@@ -43,7 +43,7 @@ class EventLoop : noncopyable {
   /// Thread: any. Tasks of one thread run in its order.
   void queueInLoop(Task task);
 
-  /// Makes the loop go round once, if it sleeps.
+  /// Makes the loop go round once more, at once if it sleeps.
   /// Thread: any.
   void wakeup();
 

@@ -37,7 +37,7 @@ class Mailbox : noncopyable, public std::enable_shared_from_this<Mailbox> {
   /// Ends loop(), or the next one if there is none at the moment.
   void requestQuit() EXCLUDES(mutex_);
 
-  /// Makes the loop go round once.
+  /// Makes the loop go round once more, at once if it sleeps.
   void wakeup() EXCLUDES(mutex_);
 
   /// Whether the calling thread is the one that the loop belongs, or belonged, to.
@@ -72,8 +72,9 @@ class Mailbox : noncopyable, public std::enable_shared_from_this<Mailbox> {
 
  private:
   Next nextUnderLock() EXCLUDES(mutex_);
-  /// Sees to it that the loop goes round once more. Returns this Mailbox if the loop sleeps, which
-  /// is then for the caller alone to ring(), with the mutex free; else nullptr.
+  /// Sees to it that the loop looks at its tasks once more before it sleeps. Returns this Mailbox
+  /// if the loop sleeps already, which is then for the caller alone to ring(), with the mutex free;
+  /// else nullptr.
   [[nodiscard]] std::shared_ptr<Mailbox> askForAttention() REQUIRES(mutex_);
   void ring();
 

@@ -20,7 +20,7 @@ using TcpConnectionPtr = std::shared_ptr<TcpConnection>;
 /// A connection is up, or down; connection->connected() tells which. Each happens once.
 using ConnectionCallback = std::function<void(const TcpConnectionPtr&)>;
 /// Bytes have arrived. Retrieve from the Buffer what you can use; the rest stays and is there the
-/// next time, with more behind it.
+/// next time, with more behind it. The Buffer is lent for the length of the call.
 using MessageCallback = std::function<void(const TcpConnectionPtr&, Buffer&, Timestamp)>;
 /// All that was sent has been handed to the kernel.
 using WriteCompleteCallback = std::function<void(const TcpConnectionPtr&)>;

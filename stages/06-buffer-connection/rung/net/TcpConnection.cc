@@ -209,21 +209,13 @@ void TcpConnection::handleEndOfStream() {
   if (output_.empty()) handleClose();
 }
 
-/// HUP with no read wanted: both directions are down.
+/// HUP with no read wanted, and so while output waits: both directions are down.
 void TcpConnection::handleHangUp() {
   const int error = socket_.takeError();
-  if (error == 0 && !readWanted_ && !endOfStream_) {
-    // No error, so somebody else who has the socket has shut it down. Reading is paused: there may
-    // be bytes in the kernel that are wanted later. What waits to be sent never will be. A hang-up
-    // is reported for as long as anything is watched, so stop watching; startRead() will find the
-    // bytes, and behind them the end.
-    error_ = EPIPE;
-    output_.clear();
-    aboveHighWater_ = false;
-    channel_.disableAll();
-    return;
-  }
-  if (error_ == 0) error_ = error;
+  // No error, so somebody else who has the socket has shut it down. There may be bytes in the
+  // kernel, which are read now, if only the slow reader was in the way, or when startRead() comes.
+  if (error == 0 && !endOfStream_) return endOutput(EPIPE);
+  if (error_ == 0) error_ = error != 0 ? error : EPIPE;
   handleClose();
 }
 
@@ -373,6 +365,14 @@ void TcpConnection::outputDrained() {
 /// The peer reads no more (EPIPE, ECONNRESET). What it has sent before may still be in the kernel,
 /// so reading goes on to the end; where nothing is read, this is the end.
 void TcpConnection::writeFailed(int error) {
+  endOutput(error);
+  // Any other error is not the peer's (ENOBUFS, ENOMEM): it is alive, and would wait for ever.
+  const bool peerIsGone = error == EPIPE || error == ECONNRESET;
+  if (!peerIsGone || !channel_.isReading()) closeSoon();
+}
+
+/// What waits to be sent goes nowhere any more, and no more is taken; reading goes on if wanted.
+void TcpConnection::endOutput(int error) {
   error_ = error;
   writeClosed_ = true;
   State expected = State::connected;
@@ -381,9 +381,6 @@ void TcpConnection::writeFailed(int error) {
   aboveHighWater_ = false;
   watch(&Channel::disableWriting);
   updateReading();
-  // Any other error is not the peer's (ENOBUFS, ENOMEM): it is alive, and would wait for ever.
-  const bool peerIsGone = error == EPIPE || error == ECONNRESET;
-  if (!peerIsGone || !channel_.isReading()) closeSoon();
 }
 
 void TcpConnection::shutdown() {

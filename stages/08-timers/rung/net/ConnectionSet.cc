@@ -42,7 +42,7 @@ void ConnectionSet::add(const TcpConnectionPtr& connection) {
 void ConnectionSet::remove(const TcpConnectionPtr& connection) {
   const std::uint32_t index = connection->index();
   if (index >= connections_.size() || connections_[index] != connection) return;  // destroy() did
-  // The last one takes its place: no search, and no memory but a pointer a connection.
+  // The last one takes its place: no search, and 16 bytes a connection.
   std::swap(connections_[index], connections_.back());
   connections_[index]->setIndex(index);
   connections_.pop_back();

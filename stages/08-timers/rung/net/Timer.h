@@ -7,7 +7,7 @@
 
 namespace rung {
 
-/// One slot of a TimerHeap: what to call, when, and how the timer is found.
+/// One slot of a TimerHeap: what to call, when, and which timer it is.
 /// Thread: that of its heap.
 struct Timer {
   /// Larger for each timer that is added; 0 while the slot is free.

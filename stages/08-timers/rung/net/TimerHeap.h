@@ -16,9 +16,9 @@ namespace rung {
 /// Which of many timers is due next: a heap of four children a node over a table of slots.
 /// It knows no clock and no descriptor, so that a test can tell it what time it is, and it calls
 /// nothing: it hands the callbacks out, so that its owner can run and destroy them where no lock is
-/// held. Each slot notes where in the heap its timer stands; so cancelling needs no search, and
-/// neither that nor adding allocates once there have been as many timers before.
-/// Four children and not two: the heap is half as deep, and the four lie in one or two cache lines.
+/// held. For each slot it is noted where in the heap its timer stands; so cancelling needs no
+/// search, and neither that nor adding allocates once there have been as many timers before. Four
+/// children and not two: the heap is half as deep, and the four lie in one or two cache lines.
 /// Thread: one at a time.
 /// Lifetime: movable; a heap that was moved from may only be assigned to or destroyed.
 /// Units: add, remove O(log n); earliest O(1); memory 124 bytes a timer, kept for the next ones.
