@@ -25,7 +25,8 @@ compiler() {
 
 has_doctest() {
     cxx=$(compiler) || return 1
-    printf '#include <doctest/doctest.h>\n' | "$cxx" -x c++ -E - >/dev/null 2>&1 ||
+    # shellcheck disable=SC2086  # several words: CXX may be `ccache g++`
+    printf '#include <doctest/doctest.h>\n' | ${CXX:-$cxx} -x c++ -E - >/dev/null 2>&1 ||
         { has pkg-config && pkg-config --exists doctest; }
 }
 
@@ -93,12 +94,12 @@ ensure_tools() {
 }
 
 # configure DIR ARGUMENT...: `meson setup`, once. Done again from nothing when the arguments, the
-# compiler or the place of the checkout are not those of the last time.
+# compiler, the place of the checkout or the default options are not those of the last time.
 configure() {
     dir=$1
     shift
     stamp=$dir/.configured
-    wanted="$root CXX=${CXX:-} $*"
+    wanted="$root CXX=${CXX:-} $* $(cksum <"$root/meson.build")"
     if [ -f "$dir/build.ninja" ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
         return
     fi

@@ -72,7 +72,7 @@ class Hub : rung::noncopyable {
 
   std::vector<std::unique_ptr<Room>> rooms_;  // does not change once connections come
   rung::Mutex mutex_;                         // for those who come and go, not for messages
-  std::set<std::string> names_ GUARDED_BY(mutex_);
+  std::set<std::string> names_ RUNG_GUARDED_BY(mutex_);
 };
 
 }  // namespace chat

@@ -5,7 +5,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdint>
@@ -17,15 +16,13 @@
 
 #include "chat/Frame.h"
 #include "common/Program.h"
+#include "common/Text.h"
 
 namespace {
 
 /// Control characters could move the cursor, or do worse to a terminal.
 void print(std::string_view message) {
-  std::string line(message);
-  std::replace_if(
-      line.begin(), line.end(), [](char c) { return (c >= 0 && c < ' ') || c == '\x7f'; }, '?');
-  std::printf("%s\n", line.c_str());
+  std::printf("%s\n", common::shown(message).c_str());
 }
 
 class Client {

@@ -13,6 +13,7 @@
 #include "chat/Frame.h"
 #include "chat/Hub.h"
 #include "common/Program.h"
+#include "common/Text.h"
 
 namespace {
 
@@ -39,7 +40,7 @@ bool isName(std::string_view text) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
            c == '_' || c >= 0x80;
   };
-  return !text.empty() && text.size() <= kMaxNameBytes &&
+  return !text.empty() && text.size() <= kMaxNameBytes && common::shown(text) == text &&
          std::all_of(text.begin(), text.end(),
                      [&](char c) { return letter(static_cast<unsigned char>(c)); });
 }

@@ -218,26 +218,21 @@ inline void serve(rung::EventLoop& loop, const std::vector<rung::TcpServer*>& se
   loop.loop();
 }
 
-/// A line for each connection that comes and goes, if --verbose asks for it.
+/// A line for each connection that comes and goes, and why, if --verbose asks for it.
 inline void logConnection(const rung::TcpConnectionPtr& connection) {
-  LOG_DEBUG << connection->peerAddress().toIpPort() << (connection->connected() ? " up" : " down");
+  const std::string peer = connection->peerAddress().toIpPort();
+  if (connection->connected()) {
+    LOG_DEBUG << peer << " up";
+  } else {
+    LOG_DEBUG << peer << " down: " << rung::nameOf(connection->closeReason());
+  }
 }
 
-/// Sends the last words and ends the connection; all its input is thrown away. On the connection's
-/// loop, from any of its callbacks.
-/// What the peer goes on to send is read for kLingerTime: if a socket is closed with input unread,
-/// the kernel sends a reset, and that may overtake the words. After that the connection is cut,
-/// since it must not live for as long as the peer likes to send.
+/// Sends the last words to a peer that broke the rules, and gives it kLingerTime to read them and
+/// go. What it sends meanwhile is thrown away: see TcpConnection::close().
 inline void dismiss(const rung::TcpConnectionPtr& connection, std::string_view words) {
-  connection->setHalfCloseCallback({});
-  connection->setMessageCallback({});  // without one, what arrives is thrown away
-  connection->startRead();
-  connection->inputBuffer().retrieveAll();
   connection->send(words);
-  connection->shutdown();
-  connection->loop()->runAfter(kLingerTime, [weak = std::weak_ptr(connection)] {
-    if (const auto late = weak.lock()) late->forceClose();
-  });
+  connection->close(kLingerTime);
 }
 
 }  // namespace common

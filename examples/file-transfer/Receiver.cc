@@ -12,6 +12,7 @@
 #include <system_error>
 
 #include "common/Program.h"
+#include "common/Text.h"
 #include "file-transfer/Sha256.h"
 
 namespace transfer {
@@ -21,11 +22,9 @@ namespace {
 constexpr std::size_t kMaxNameBytes = 200;
 
 /// A name, and nothing that leads elsewhere: no path, none of "." and "..", nothing hidden, nothing
-/// that a terminal would obey. Refused and not mended, so that no two names become one.
+/// that a terminal would obey or not show. Refused and not mended, so that no two names become one.
 bool isFileName(std::string_view name) {
-  return !name.starts_with('.') && std::none_of(name.begin(), name.end(), [](char c) {
-    return c == '/' || (c >= 0 && c < ' ') || c == '\x7f';
-  });
+  return !name.starts_with('.') && name.find('/') == name.npos && common::shown(name) == name;
 }
 
 std::string because(int error) {

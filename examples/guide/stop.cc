@@ -20,7 +20,7 @@ int main() {
   server.setMessageCallback([](const rung::TcpConnectionPtr& connection, rung::Buffer& buffer,
                                rung::Timestamp) { connection->send(buffer); });
 
-  // Before start(), so that the threads of the server inherit the blocked signals.
+  // Before threads of your own, which inherit the blocked signals. Those of rung block them anyway.
   const rung::SignalFd signals(&loop, {SIGINT, SIGTERM}, [&](int) {
     server.stop(2s, [&](rung::TcpServer::StopResult result) {
       std::printf("%zu drained, %zu cut\n", result.drained, result.cut);

@@ -32,9 +32,11 @@ int main() {
       [&pool](const rung::TcpConnectionPtr& connection, rung::Buffer& buffer, rung::Timestamp) {
         for (std::size_t end; (end = buffer.view().find('\n')) != std::string_view::npos;) {
           const std::string line = buffer.retrieveAsString(end + 1);
-          // The task keeps the connection alive; send() may be called on any thread.
-          rung::Task work(
-              [connection, line] { connection->send(std::to_string(sumOfDigits(line)) + "\n"); });
+          // The hold keeps the sending side open until the answer is sent, also if the peer has
+          // half-closed by then. send() may be called on any thread.
+          rung::Task work([hold = connection->hold(), line] {
+            hold->send(std::to_string(sumOfDigits(line)) + "\n");
+          });
           if (!pool.tryRun(std::move(work))) connection->send("busy\n");
         }
       });

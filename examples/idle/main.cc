@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <any>
-#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -18,14 +17,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-/// What is known about a connection, kept as its context.
-struct Activity {
-  Clock::time_point last = Clock::now();
-  bool left = false;  // it was the peer that ended it
-};
-
-Activity& activityOf(const rung::TcpConnectionPtr& connection) {
-  return *std::any_cast<Activity>(&connection->context());
+/// When a connection was last heard of, kept as its context.
+Clock::time_point& lastOf(const rung::TcpConnectionPtr& connection) {
+  return *std::any_cast<Clock::time_point>(&connection->context());
 }
 
 std::string seconds(Clock::duration time) {
@@ -34,13 +28,19 @@ std::string seconds(Clock::duration time) {
   return text;
 }
 
-std::string howItEnded(const rung::TcpConnectionPtr& connection, bool stopping) {
-  const Activity& activity = activityOf(connection);
-  const std::string silence = seconds(Clock::now() - activity.last) + " of silence";
-  if (connection->error() != 0) return std::string("lost: ") + std::strerror(connection->error());
-  if (activity.left) return "left after " + silence;
-  if (stopping) return "sent away after " + silence + ", the server ends";
-  return "kicked after " + silence;
+std::string howItEnded(const rung::TcpConnectionPtr& connection) {
+  const std::string silence = seconds(Clock::now() - lastOf(connection)) + " of silence";
+  switch (connection->closeReason()) {
+    case rung::CloseReason::peer:
+      return "left after " + silence;
+    case rung::CloseReason::idle:
+      return "kicked after " + silence;
+    case rung::CloseReason::local:
+    case rung::CloseReason::stopped:
+      return "sent away after " + silence + ", the server ends";
+    default:
+      return std::string("lost: ") + std::strerror(connection->error());
+  }
 }
 
 void run(const common::ServerOptions& options, milliseconds timeout) {
@@ -52,20 +52,19 @@ void run(const common::ServerOptions& options, milliseconds timeout) {
   // more than a second.
   server.setIdleTimeout(timeout, std::clamp(timeout / 10, milliseconds(1), milliseconds(1000)));
 
-  std::atomic<bool> stopping{false};
-  server.setConnectionCallback([&](const rung::TcpConnectionPtr& connection) {
+  server.setConnectionCallback([](const rung::TcpConnectionPtr& connection) {
     const std::string peer = connection->peerAddress().toIpPort();
     if (connection->connected()) {
-      connection->setContext(Activity());
+      connection->setContext(Clock::now());
       LOG_INFO << peer << " up";
     } else {
-      LOG_INFO << peer << " " << howItEnded(connection, stopping);
+      LOG_INFO << peer << " " << howItEnded(connection);
     }
   });
   server.setMessageCallback(
       [timeout](const rung::TcpConnectionPtr& connection, rung::Buffer& buffer, rung::Timestamp) {
         const Clock::time_point now = Clock::now();
-        const Clock::duration silence = now - std::exchange(activityOf(connection).last, now);
+        const Clock::duration silence = now - std::exchange(lastOf(connection), now);
         // Only what breaks a silence is worth a line: a peer must not fill the log by talking much.
         if (silence >= timeout / 4) {
           LOG_INFO << connection->peerAddress().toIpPort() << " active after " << seconds(silence)
@@ -73,15 +72,8 @@ void run(const common::ServerOptions& options, milliseconds timeout) {
         }
         connection->send(buffer);
       });
-  server.setHalfCloseCallback([](const rung::TcpConnectionPtr& connection) {
-    activityOf(connection).left = true;
-    connection->shutdown();
-  });
 
-  common::serve(loop, {&server}, [&](const std::function<void()>& stop) {
-    stopping = true;
-    stop();
-  });
+  common::serve(loop, {&server});
 }
 
 }  // namespace

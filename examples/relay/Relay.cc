@@ -49,7 +49,8 @@ void onDown(const rung::TcpConnectionPtr& gone) {
   } else if (leftSide.ended) {
     left->shutdown();  // both peers have said all; this one still gets what waits for it
   } else {
-    common::dismiss(left, {});  // we have ended the other: being idle, or at the end of the program
+    // We have ended the other, being idle or at the end of the program.
+    left->close(common::kLingerTime);
   }
 }
 
@@ -87,16 +88,21 @@ void Relay::addSite(rung::EventLoop* loop) {
   profile.loop = loop;
   profile.mailbox = loop->mailbox();
   profile.serverName = "onward";
-  profile.limits = limits_;
-  profile.connectionCallback = [](const auto& connection) {
+  profile.callbacks.limits = limits_;
+  profile.callbacks.connection = [](const auto& connection) {
     if (!connection->connected()) onDown(connection);
   };
-  profile.messageCallback = [this](const auto& from, rung::Buffer& bytes, rung::Timestamp) {
+  profile.callbacks.message = [this](const auto& from, rung::Buffer& bytes, rung::Timestamp) {
     onMessage(from, bytes);
   };
-  profile.lowWaterMarkCallback = [](const auto& to, std::size_t) { onLowWater(to); };
-  profile.halfCloseCallback = onHalfClose;
+  profile.callbacks.lowWaterMark = [](const auto& to, std::size_t) { onLowWater(to); };
+  profile.callbacks.halfClose = onHalfClose;
   profile.closeCallback = [&site](const auto& connection) { site.onward.erase(connection); };
+  profile.lingerCallback = [loop](const auto& connection, auto linger) {
+    loop->runAfter(linger, [weak = std::weak_ptr(connection)] {
+      if (const auto late = weak.lock()) late->cut(rung::CloseReason::lingerExpired);
+    });
+  };
   site.profile = std::make_shared<const rung::ConnectionProfile>(std::move(profile));
 }
 

@@ -3,6 +3,7 @@
 chat_test.py PATH_OF_CHAT PATH_OF_CHAT_CLIENT PATH_OF_CHAT_LOAD [ARGUMENT...]
 """
 
+import itertools
 import os
 import pathlib
 import re
@@ -34,7 +35,7 @@ class ChatTest(ServerTest):
         if not header:
             return None
         body = receive(client, struct.unpack('!I', header)[0])
-        return body.decode()
+        return body.decode(errors='replace')
 
     def read_until(self, client, wanted):
         """The messages before `wanted`."""
@@ -151,15 +152,18 @@ class Talking(ChatTest):
             bob.stdin.write('hi\n')
             bob.stdin.flush()
             self.assertEqual(self.read_until(ann, 'bob: hi'), ['* bob joined'])
-            ann.sendall(frame(b'\x1b[2Jgone?\r\n'))
-            self.read_until(ann, 'ann: \x1b[2Jgone?\r\n')
-            out, err = bob.communicate('', PATIENCE)
+            # Controls of one byte and of two, a right-to-left override, and a byte that is no UTF-8.
+            ann.sendall(frame('\x1b[2Jgone?\r\n\x9b2J \u202e\u4f60'.encode()) + frame(b'\x9b')
+                        + frame(b'that is all'))
+            # Only then the end of his input: he may be on another loop than she is, and later.
+            shown = list(itertools.takewhile(lambda line: line != 'ann: that is all\n', bob.stdout))
+            _, err = bob.communicate('', PATIENCE)
         finally:
             bob.kill()
             bob.wait()
         self.assertEqual((bob.returncode, err), (0, ''))
-        self.assertEqual(out.splitlines()[0], '* here: ann bob')
-        self.assertNotIn('\x1b', out)
+        self.assertEqual(shown[0], '* here: ann bob\n')
+        self.assertEqual(shown[-2:], ['ann: ?[2Jgone????2J ?\u4f60\n', 'ann: ?\n'])
         self.read_until(ann, '* bob left')
 
     def test_terminal_client_refused(self):
@@ -223,7 +227,9 @@ class Hostile(ChatTest):
         server = self.serve()
         self.member(server, 'ann')
         self.assertEqual(self.refusal(server, frame(b'ann')), "! the name 'ann' is taken")
-        for bad in (b'x' * 33, b'a b', b'*', b'!', b'a\x1b[2J', b'ann: hi', b'a\nb', b'\0'):
+        # The last ones: no width, a direction that turns, a control of two bytes, no UTF-8.
+        for bad in (b'x' * 33, b'a b', b'*', b'!', b'a\x1b[2J', b'ann: hi', b'a\nb', b'\0',
+                    'ann\u200b'.encode(), '\u202eann'.encode(), 'a\x9bb'.encode(), b'a\xff'):
             with self.subTest(name=bad):
                 self.assertRegex(self.refusal(server, frame(bad)), '^! a name has 1 to 32 letters')
         self.assert_serves(server)

@@ -22,6 +22,9 @@ from server_process import (  # noqa: E402
 import server_process  # noqa: E402
 
 UPLOAD = pathlib.Path(__file__).resolve().parents[2] / 'examples/file-transfer/upload.py'
+# C1 controls, a right-to-left override, characters without width, and bytes that are no UTF-8.
+HIDDEN = [f'a{c}b'.encode() for c in '\x7f\x80\x9b\xad\u200b\u202e\u2066\ufeff\U000e0041'] + [
+    b'a\x9bb', b'a\xc1\xbfb', b'a\xe0\x82\x9bb', b'a\xed\xa0\x80', b'a\xf4\x90\x80\x80', b'a\xe4\xbd']
 WAYS = ('whole', 'chunks', 'sendfile')
 
 
@@ -294,11 +297,15 @@ class Receiving(TransferTest):
         """names that lead elsewhere or would trouble a terminal are refused, and nothing is written"""
         server = self.start()
         for name in (b'../x', b'/etc/x', b'a/b', b'..', b'.', b'.hidden', b'a\0b', b'a\nb', b'\x1b[2J',
-                     b'x' * 201):
+                     b'x' * 201, *HIDDEN):
             with self.subTest(name=name):
                 self.assertRegex(self.upload(server, name, b'x'), '^error: (not a plain|a name has)')
         self.assertEqual(self.upload(server, b'', b'x'), 'error: a name has 1 to 200 bytes\n')
         self.assertEqual((self.files(), sorted(os.listdir(self.directory))), ([], ['in']))
+        good = ['gr\xfc\xdfe.txt', '\u4f60\u597d', '\U0001f44b\U0010ffff', '\xa0\ud7ff\ue000']
+        for name in good:
+            self.assertEqual(self.upload(server, name.encode(), b'x'), 'ok\n')
+        self.assertEqual(self.files(), sorted(good))
         self.assert_serves(server)
 
     def test_no_overwriting(self):

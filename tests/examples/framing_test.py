@@ -5,9 +5,8 @@ import functools
 import random
 import socket
 import struct
-import time
 
-from example import CommandLine, ExampleTest, figure, flood, sending, trickle
+from example import CommandLine, ExampleTest, flood, sending, trickle
 from server_process import KIB, MIB, SLOW, receive, receive_all, reset, wait_until
 import server_process
 
@@ -220,6 +219,7 @@ class Hostile(FramingTest):
 
     def test_promises(self):
         """300 clients that announce 16 MiB each and send little take no memory for it"""
+        self.needs_descriptors(400)
         for framing, start in (('length', struct.pack('>I', 16 * MIB)),
                                ('message', b'Length: %d\r\n\r\n' % (16 * MIB))):
             with self.subTest(framing=framing):

@@ -32,15 +32,16 @@ class Arguments(CommandLine, IdleTest):
 class Kicking(IdleTest):
     def test_silent(self):
         """a client that is silent is kicked, not too early, and the log says so"""
-        server = self.serve(timeout=0.5)
+        server = self.serve(timeout=TIMEOUT / 2)
         begin = time.monotonic()
         client = self.client(server)
         self.said(server, client, 'up')
         self.assertEqual(client.recv(1), b'')
         silence = time.monotonic() - begin
-        self.assertGreaterEqual(silence, 0.45)
-        figure(f'with --timeout 0.5, a silent client was kicked after {silence:.2f} s')
-        self.said(server, client, r'kicked after 0\.[5-9] s of silence' if SLOW == 1 else 'kicked')
+        self.assertGreaterEqual(silence, 0.45 * TIMEOUT)
+        figure(f'with --timeout {TIMEOUT / 2:g}, a silent client was kicked after {silence:.2f} s')
+        self.said(server, client, 'kicked')
+        self.assertGreaterEqual(float(server.matches(KICKED)[0]['seconds']), 0.45 * TIMEOUT)
 
     def test_active(self):
         """a client that speaks now and then stays, and is kicked when it has stopped"""
@@ -79,6 +80,7 @@ class Kicking(IdleTest):
 class Hostile(IdleTest):
     def test_many(self):
         """300 silent clients are all kicked, one that speaks is not"""
+        self.needs_descriptors(400)
         server = self.serve('--threads', '2', timeout=TIMEOUT)
         idle = server.descriptors()
         silent = [self.client(server) for _ in range(300)]
@@ -88,7 +90,7 @@ class Hostile(IdleTest):
             self.assertLess(time.monotonic(), deadline)
             speaks.sendall(b'.')
             self.assertEqual(speaks.recv(1), b'.')
-            time.sleep(0.05)
+            time.sleep(0.05 * SLOW)
         kicked = [match['peer'] for match in server.matches(KICKED)]
         wanted = ['{}:{}'.format(*client.getsockname()) for client in silent]
         self.assertEqual(sorted(kicked), sorted(wanted))

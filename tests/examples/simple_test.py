@@ -160,6 +160,7 @@ class Hostile(SimpleTest):
 
     def test_resets(self):
         """resets in the middle of each service leave nothing behind"""
+        self.needs_descriptors(400)
         server = self.serve('--threads', '2')
         idle = server.descriptors()
         for service in NAMES:

@@ -89,7 +89,7 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
 std::atomic<bool> armed{false};
 Mutex planMutex;
 // Shared: a call may be under way when it changes.
-std::shared_ptr<const FaultPlan> thePlan GUARDED_BY(planMutex);
+std::shared_ptr<const FaultPlan> thePlan RUNG_GUARDED_BY(planMutex);
 std::array<std::atomic<std::uint64_t>, kCalls> calls{};
 std::atomic<std::uint64_t> injected{0};
 std::atomic<std::uint64_t> fatal{0};

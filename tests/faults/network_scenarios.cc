@@ -107,9 +107,9 @@ class Witness {
     int downs = 0;
   };
   mutable Mutex mutex_;
-  std::map<std::uint16_t, End> ends_ GUARDED_BY(mutex_);
-  int up_ GUARDED_BY(mutex_) = 0;
-  int down_ GUARDED_BY(mutex_) = 0;
+  std::map<std::uint16_t, End> ends_ RUNG_GUARDED_BY(mutex_);
+  int up_ RUNG_GUARDED_BY(mutex_) = 0;
+  int down_ RUNG_GUARDED_BY(mutex_) = 0;
 };
 
 /// What a client has to have received, in the face of what was injected.

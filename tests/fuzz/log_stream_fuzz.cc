@@ -1,10 +1,12 @@
-// LogStream writes what snprintf(3) writes, cut at the limit, and says how much is missing.
+// LogStream writes what snprintf(3) writes, cut at the limit, and says how much is missing. Control
+// characters are escaped.
 
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <string_view>
 
 #include "rung/base/LogStream.h"
 
@@ -86,6 +88,33 @@ bool continues(char byte) {
   return (static_cast<unsigned char>(byte) & 0xC0) == 0x80;
 }
 
+/// What is shown is `text` with control characters escaped, up to where it is cut; then comes how
+/// many bytes of `text` are missing.
+void checkEscaped(LogStream& stream, std::string_view text) {
+  std::string_view shown = stream.view();
+  const std::size_t missing = stream.buffer().cutBytes();
+  EXPECT(missing <= text.size());
+  text.remove_suffix(missing);
+  const auto expect = [&shown](const std::string& piece) {
+    EXPECT(shown.starts_with(piece));
+    shown.remove_prefix(piece.size());
+  };
+  while (!text.empty()) {
+    const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+    const bool isC1 = text.size() > 1 && byte(0) == 0xC2 && byte(1) >= 0x80 && byte(1) < 0xA0;
+    if (isC1) text.remove_prefix(1);
+    if (byte(0) == '\n' || byte(0) == '\r' || byte(0) == '\t') {
+      expect(byte(0) == '\n' ? "\\n" : byte(0) == '\r' ? "\\r" : "\\t");
+    } else if (isC1 || byte(0) < 0x20 || byte(0) == 0x7F) {
+      expect(print("\\x%02x", static_cast<unsigned>(byte(0))));
+    } else {
+      expect(std::string(1, text[0]));
+    }
+    text.remove_prefix(1);
+  }
+  EXPECT(shown == (missing == 0 ? "" : "...[cut " + std::to_string(missing) + " bytes]"));
+}
+
 }  // namespace
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -107,12 +136,10 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
       EXPECT(!continues(model[text.size()]));
     }
   }
-  const std::string before(stream.view());
-  const std::size_t cut = stream.buffer().cutBytes();
   stream.closeText();
-  const std::string after = cut == 0 ? "" : "...[cut " + std::to_string(cut) + " bytes]";
-  EXPECT(stream.view() == before + after);
+  checkEscaped(stream, model);
+  const std::string before(stream.view());
   stream << " - File.cc:1\n";
-  EXPECT(stream.view() == before + after + " - File.cc:1\n");
+  EXPECT(stream.view() == before + " - File.cc:1\n");
   return 0;
 }

@@ -67,6 +67,7 @@ class Resets(ServerTest):
 
     def test_resets(self):
         """5,000 connections that reset, in five ways: no growth, no leak, no flood of log lines"""
+        self.needs_descriptors(400)
         ways = [self.at_once, self.after_bytes, self.after_echo, self.after_half_close,
                 self.with_output_pending]
         server = self.serve('--threads', '2')
@@ -89,6 +90,7 @@ class Resets(ServerTest):
 
     def test_in_the_queue(self):
         """connections that die in the accept queue, 200 at a time, do no harm"""
+        self.needs_descriptors(400)
         server = self.serve('--threads', '2')
         idle = server.descriptors()
         for _ in range(5):
@@ -135,9 +137,7 @@ class Descriptors(ServerTest):
         self.assertGreaterEqual(len(served), 30)
         self.assertLess(len(served), 64)
 
-        busy = server.cpu_seconds()
-        time.sleep(1)  # the story: a second of saturation
-        self.assertLess(server.cpu_seconds() - busy, 0.2 * min(SLOW, 3), 'the server spins')
+        self.check_rests(server)
 
         for client in served:
             client.sendall(b'pong')
@@ -202,7 +202,7 @@ class Ending(ServerTest):
                     self.assert_serves(server)
                     server.wait_for_log(DOWN, 1)
                     server.signal(number)
-                    self.assertEqual(server.wait(2 * SLOW), 0, server.tail())
+                    self.assertEqual(server.wait(4), 0, server.tail())
 
     def test_drains(self):
         """SIGTERM with 50 connections that have not read their echo: each gets all of it, exit 0"""
@@ -271,7 +271,7 @@ class Ending(ServerTest):
         time.sleep(0.2 * SLOW)  # the story: two signals, not one that is pending twice
         self.assertIsNone(server.process.poll())
         server.signal(signal.SIGTERM)
-        self.assertEqual(server.wait(1 * SLOW), 0, server.tail())
+        self.assertEqual(server.wait(3), 0, server.tail())
 
     def test_restart(self):
         """kill -9 in the middle of a transfer, and a new server on the same port at once"""

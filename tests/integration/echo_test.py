@@ -192,7 +192,7 @@ class HalfClose(ServerTest):
         client, result = self.client(server), []
         sender = threading.Thread(target=self.send, args=[client, result])
         sender.start()
-        time.sleep(0.5)  # the story: the reader comes late, when all buffers are full
+        time.sleep(0.5 * SLOW)  # the story: the reader comes late, when all buffers are full
         self.check_all_comes_back(client, sender, result)
         server.wait_for_log(DOWN, 1)
 
@@ -208,7 +208,7 @@ class HalfClose(ServerTest):
         sender.start()
         sender.join()  # nothing is read meanwhile: the server holds it all
         wait_until(lambda: server.unread() == 0, 'the server has read what was sent')
-        time.sleep(0.5)  # the story: it has also met the end of input
+        time.sleep(0.5 * SLOW)  # the story: it has also met the end of input
         self.check_all_comes_back(client, sender, result)
         server.wait_for_log(DOWN, 1)
 
@@ -234,9 +234,7 @@ class BackPressure(ServerTest):
         if not SANITIZED:
             self.assertLess(server.resident() - before, 30 * MIB)
         self.assert_serves(server)  # on the same loop
-        busy = server.cpu_seconds()
-        time.sleep(0.5)  # the story: nothing happens meanwhile
-        self.assertLess(server.cpu_seconds() - busy, 0.1 * SLOW, 'the server spins')
+        self.check_rests(server)
         # It goes on as the client reads: first to the end of what is there, then with more.
         self.assertEqual(len(receive(client, sent)), sent)
         client.sendall(b'and on')

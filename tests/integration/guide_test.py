@@ -14,6 +14,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
+from server_process import needs_descriptors  # noqa: E402
 import tap  # noqa: E402
 
 PROGRAMS = {pathlib.Path(path).name: path for path in sys.argv[1:]}
@@ -65,6 +66,18 @@ class Guide(unittest.TestCase):
         self.assertEqual(answers.readline(), '6\n')
         client.sendall(b'\n')
         self.assertEqual(answers.readline(), '18\n')
+
+    def test_half_close(self):
+        """guide-threads: two hundred clients half-close before their answers are ready"""
+        needs_descriptors(self, 512)
+        _, first = self.serve('guide-threads')
+        clients = [socket.create_connection(first.getpeername(), timeout=20) for _ in range(200)]
+        for number, client in enumerate(clients):
+            self.addCleanup(client.close)
+            client.sendall(b'%d\n' % number)
+            client.shutdown(socket.SHUT_WR)
+        answers = [client.makefile('r').read() for client in clients]
+        self.assertEqual(answers, [f'{sum(map(int, str(n)))}\n' for n in range(200)])
 
     def test_stop(self):
         """guide-stop: an idle client is closed; SIGTERM lets the others end, and counts them"""

@@ -95,11 +95,40 @@ TEST_CASE("regress: when the reserve descriptor cannot be opened again, acceptin
   FaultPlan plan;
   plan.scripted = Call::accept4;
   plan.script = {EMFILE};
-  plan[Call::open] = 1000;
+  plan[Call::eventfd] = 1000;
   Faults::arm(plan);
   CHECK_FALSE(isServed(server.address()));  // closed with the help of the reserve
   Faults::disarm();
   CHECK(isServed(server.address()));
+}
+
+// The pause ended while the reserve still could not be opened; then accepting went well, and nobody
+// thought of the reserve any more.
+TEST_CASE("regress: the reserve comes back with the next newcomer, if the pause did not bring it") {
+  const QuietLog quiet;
+  const Faults::Spare clients;
+  ServerThread server([](rung::TcpServer& s) { s.setMessageCallback(echo); });
+  FaultPlan plan = FaultPlan::scriptOf(Call::accept4, {EMFILE, EMFILE});
+  plan[Call::eventfd] = 1000;
+  Faults::arm(plan);
+  CHECK(isServed(server.address()));  // after the pause
+  Faults::disarm();
+  for (const std::uint64_t opened : {1U, 0U}) {
+    Faults::arm({});
+    CHECK(isServed(server.address()));
+    CHECK(Faults::disarm().of(Call::eventfd) == opened);
+  }
+}
+
+// To accept until nobody waits needs one call more that fails, and it is not cheap: Linux makes a
+// file before it looks.
+TEST_CASE("regress: one connection costs one accept, and no call that fails") {
+  const Faults::Spare clients;
+  ServerThread server([](rung::TcpServer& s) { s.setMessageCallback(echo); });
+  Faults::arm({});
+  CHECK(isServed(server.address()));
+  CHECK(isServed(server.address()));
+  CHECK(Faults::disarm().of(Call::accept4) == 2);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <thread>
 #include <type_traits>
 
 #include "rung/base/CountDownLatch.h"
@@ -58,6 +59,24 @@ TEST_CASE("regress: waits with a deadline go by the monotonic clock") {
   }
   CHECK(monotonicWaits >= 2);
   CHECK(otherWaits == 0);
+}
+
+TEST_CASE("regress: waits end where the clock ends, and neither overflow nor spin") {
+  using Clock = std::chrono::steady_clock;
+  rung::CountDownLatch latch(1);
+  CHECK_FALSE(latch.waitUntil(Clock::time_point::min()));
+  CHECK_FALSE(latch.waitUntil(Clock::time_point{}));
+  const int before = monotonicWaits;
+  std::jthread opener([&] {
+    std::this_thread::sleep_for(20ms);  // not to synchronise: a wait that spins shows in the count
+    latch.countDown();
+  });
+  CHECK(latch.waitUntil(Clock::time_point::max()));
+  CHECK(monotonicWaits - before <= 3);
+  rung::Mutex mutex;
+  rung::Condition condition;
+  const rung::MutexLock lock(mutex);
+  CHECK_FALSE(condition.waitUntil(mutex, Clock::time_point::min()));
 }
 
 // And a deadline of the wall clock does not compile.

@@ -14,13 +14,16 @@
 #include "rung/base/Logging.h"
 
 #include "tests/faults/Faults.h"
+#include "tests/support/ChangeCallbacks.h"
 #include "tests/support/ChildProcess.h"
 #include "tests/support/Client.h"
+#include "tests/support/Observed.h"
 #include "tests/support/ServerThread.h"
 
 using namespace std::chrono_literals;
 using namespace rung::testing;
 using rung::Buffer;
+using rung::ConnectionCallbacks;
 using rung::CountDownLatch;
 using rung::EventLoop;
 using rung::InetAddress;
@@ -142,6 +145,47 @@ TEST_CASE("regress: a connection on its way to a busy loop counts") {
   CHECK(result.cut == 0);
 }
 
+// Where the loop was gone before its connection arrived, the count stayed one too high, for good.
+TEST_CASE("regress: a connection whose loop ends before it arrives counts no more, and is closed") {
+  CountDownLatch lastRound(1);
+  CountDownLatch goOn(1);
+  EventLoop* io = nullptr;
+  ServerThread server(
+      [&](TcpServer& s) { s.setThreadInitCallback([&](EventLoop* loop) { io = loop; }); }, 1);
+  io->queueInLoop([&] {
+    io->quit();
+    io->queueInLoop([&] {  // runs after the last wait; what is posted meanwhile does not
+      lastRound.countDown();
+      goOn.wait();
+    });
+  });
+  lastRound.wait();
+  Client client(server.address());
+  CHECK(eventually([&] { return server.server().connectionCount() == 1; }));
+  goOn.countDown();
+  CHECK(eventually([&] { return server.server().connectionCount() == 0; }));
+  CHECK(client.receiveAll().empty());
+}
+
+// A send was on its way when one before it failed. It was written all the same: the peer would have
+// seen a stream with a hole.
+TEST_CASE("regress: after a write that failed nothing is sent of what was on its way") {
+  const Faults::Spare clients;
+  Observed f;
+  const TcpConnectionPtr connection = f.connection();
+  {
+    const BlockedLoop loop(f.server.loop());
+    CHECK(connection->send("lost"));
+    CHECK(connection->send("must not follow"));
+    Faults::arm(FaultPlan::scriptOf(Call::send, {ENOBUFS}));
+  }
+  CHECK(f.client.receiveAll().empty());
+  CHECK(f.ended() == ENOBUFS);
+  Faults::disarm();
+  CHECK(connection->closeReason() == rung::CloseReason::writeFailed);
+  CHECK(connection->outputBytes() == 19);  // all that was accepted and is lost
+}
+
 // The callback is looked up when its time comes, and there may be none any more: an empty
 // std::function was called, and the exception ended the process.
 TEST_CASE("regress: a callback may be taken away while a call of it is on its way") {
@@ -153,9 +197,9 @@ TEST_CASE("regress: a callback may be taken away while a call of it is on its wa
     server.setLimits({.highWaterMark = 1, .lowWaterMark = 0});
     server.setMessageCallback([&](const TcpConnectionPtr& connection, Buffer&, Timestamp) {
       connection->send("small");
-      connection->setWriteCompleteCallback({});
+      changeCallbacks(*connection, [](ConnectionCallbacks& c) { c.writeComplete = nullptr; });
       connection->send(std::string(64 << 20, 'x'));
-      connection->setHighWaterMarkCallback({});
+      changeCallbacks(*connection, [](ConnectionCallbacks& c) { c.highWaterMark = nullptr; });
       loop.queueInLoop([&] { loop.quit(); });
     });
     server.start();

@@ -1,22 +1,30 @@
 // Set-up that fails must throw, and leave nothing behind that makes the next try fail as well.
 
 #include <doctest/doctest.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <thread>
 
+#include "rung/base/AsyncLogging.h"
+#include "rung/base/ThreadPool.h"
 #include "rung/net/EventLoop.h"
+#include "rung/net/EventLoopThread.h"
 #include "rung/net/InetAddress.h"
+#include "rung/net/SignalFd.h"
 #include "rung/net/TcpConnection.h"
 #include "rung/net/TcpServer.h"
 
 #include "tests/faults/Faults.h"
+#include "tests/support/ChildProcess.h"
 #include "tests/support/Client.h"
 #include "tests/support/Process.h"
+#include "tests/support/TempDirectory.h"
 
 using namespace rung::testing;
 using rung::EventLoop;
@@ -85,6 +93,31 @@ TEST_CASE("regress: an address with a zero byte in any place is refused") {
     CAPTURE(std::string(text));
     CHECK_THROWS_AS(InetAddress(text, 80), std::invalid_argument);
   }
+}
+
+// A helper thread that was started first did not block the signal, and so the kernel gave it to
+// that thread: SIGTERM killed the process, and log lines that waited were lost.
+TEST_CASE("regress: a SignalFd made after all kinds of threads gets its signal") {
+  const TempDirectory directory;
+  const auto child = runInChild([&] {
+    rung::AsyncLogging log({.file = {.baseName = directory / "log"}});
+    log.start();
+    log.attach();
+    rung::ThreadPool pool;
+    pool.start(2);
+    rung::EventLoopThread thread;
+    thread.startLoop();
+    EventLoop loop;
+    int got = 0;
+    const rung::SignalFd signals(&loop, {SIGTERM}, [&](int signal) {
+      got = signal;
+      loop.quit();
+    });
+    loop.queueInLoop([] { (void)kill(getpid(), SIGTERM); });
+    loop.loop();
+    _exit(got == SIGTERM ? 7 : 1);
+  });
+  CHECK_MESSAGE(child.exitedWith(7), child.output);
 }
 
 }  // namespace

@@ -56,9 +56,9 @@ class Register {
 
  private:
   mutable Mutex mutex_;
-  std::vector<TcpConnectionPtr> all_ GUARDED_BY(mutex_);
-  int ups_ GUARDED_BY(mutex_) = 0;
-  int downs_ GUARDED_BY(mutex_) = 0;
+  std::vector<TcpConnectionPtr> all_ RUNG_GUARDED_BY(mutex_);
+  int ups_ RUNG_GUARDED_BY(mutex_) = 0;
+  int downs_ RUNG_GUARDED_BY(mutex_) = 0;
 };
 
 /// One of the calls that any thread may make.

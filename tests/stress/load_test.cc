@@ -3,7 +3,6 @@
 
 #include <doctest/doctest.h>
 #include <poll.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <atomic>
@@ -25,14 +24,6 @@ namespace {
 constexpr int kConnections = 10000;
 constexpr int kActive = 1000;
 constexpr rlim_t kDescriptors = kConnections + 200;
-
-/// As many descriptors as the hard limit allows; whether that is enough.
-bool raiseDescriptorLimit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return false;
-  limit.rlim_cur = limit.rlim_max;
-  return setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max >= kDescriptors;
-}
 
 /// What the child does; each step ends with a byte to the parent and waits for one.
 /// Returns its exit status: which step failed, or 0.
@@ -78,8 +69,8 @@ struct ChildSide {
 };
 
 TEST_CASE("load: ten thousand connections, a thousand of them active, then all close") {
-  if (!raiseDescriptorLimit()) {
-    MESSAGE("skipped: the hard limit on descriptors is below " << kDescriptors);
+  if (!allowDescriptors(kDescriptors)) {
+    MESSAGE("skipped: this process may not have " << kDescriptors << " descriptors");
     return;
   }
   // The fork comes before there is any thread.

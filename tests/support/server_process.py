@@ -41,6 +41,15 @@ def wait_until(true, what, patience=PATIENCE):
         time.sleep(0.01)
 
 
+def needs_descriptors(test, count):
+    """Skips a test whose client or server may not have as many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        test.skipTest(f'a process may have {hard} descriptors here, {count} are needed')
+    if soft != resource.RLIM_INFINITY and soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+
+
 class Server:
     """A process that runs `program`, which announces itself in its first line on stdout.
 
@@ -214,6 +223,8 @@ class ServerTest(unittest.TestCase):
 
     program = ''
 
+    needs_descriptors = needs_descriptors
+
     def run_to_end(self, *arguments):
         """The program, for arguments with which it does not start to serve."""
         return subprocess.run(
@@ -234,6 +245,14 @@ class ServerTest(unittest.TestCase):
         with server.connect() as client:
             client.sendall(b'still there?')
             self.assertEqual(receive(client, 12), b'still there?')
+
+    def check_rests(self, server):
+        """When it has done what there is to do, it does nothing."""
+        def rests():
+            busy = server.cpu_seconds()
+            time.sleep(0.5)  # the story: nothing happens meanwhile
+            return server.cpu_seconds() - busy < 0.1
+        wait_until(rests, 'the server rests, and does not spin', 30 * SLOW)
 
     def assert_quiet(self, server, connections):
         """No errors, and no more than a line for the start and one for the end of each."""

@@ -12,7 +12,8 @@
 namespace {
 
 /// TAP version 12: "ok N - name" for each test case, the plan at the end. A process that ends
-/// before it has printed no plan, which tools/test counts as a failure.
+/// before it has printed no plan, which tools/test counts as a failure. A test case that cannot be
+/// tried here says so, and returns: MESSAGE("skipped: REASON").
 class TapReporter : public doctest::IReporter {
  public:
   explicit TapReporter(const doctest::ContextOptions& options) : out_(*options.cout) {}
@@ -23,13 +24,16 @@ class TapReporter : public doctest::IReporter {
   void test_case_start(const doctest::TestCaseData& test) override {
     name_ = test.m_name;
     messages_.str("");
+    skipped_.clear();
   }
   void test_case_reenter(const doctest::TestCaseData&) override {}
   void test_case_end(const doctest::CurrentTestCaseStats& stats) override {
-    out_ << (stats.failure_flags == 0 ? "ok " : "not ok ") << ++count_ << " - " << name_ << "\n"
+    const bool good = stats.failure_flags == 0;
+    out_ << (good ? "ok " : "not ok ") << ++count_ << " - " << name_ << (good ? skipped_ : "")
+         << "\n"
          << messages_.str() << std::flush;
     // Meson shows a failed test's stderr, not its TAP.
-    if (stats.failure_flags != 0) std::cerr << name_ << "\n" << messages_.str() << std::flush;
+    if (!good) std::cerr << name_ << "\n" << messages_.str() << std::flush;
   }
   void test_case_exception(const doctest::TestCaseException& e) override {
     comment(std::string("exception: ") + e.error_string.c_str());
@@ -53,7 +57,9 @@ class TapReporter : public doctest::IReporter {
     }
   }
   void log_message(const doctest::MessageData& m) override {
-    comment(std::string(m.m_file) + ":" + std::to_string(m.m_line) + ": " + m.m_string.c_str());
+    const std::string text = m.m_string.c_str();
+    if (text.rfind("skipped: ", 0) == 0) skipped_ = " # SKIP " + text.substr(9);
+    comment(std::string(m.m_file) + ":" + std::to_string(m.m_line) + ": " + text);
   }
   void test_case_skipped(const doctest::TestCaseData&) override {}
 
@@ -66,6 +72,7 @@ class TapReporter : public doctest::IReporter {
 
   std::ostream& out_;
   std::string name_;
+  std::string skipped_;
   std::ostringstream messages_;
   int count_ = 0;
 };

@@ -16,11 +16,9 @@ HERE = pathlib.Path(__file__).resolve()
 TOOLS = HERE.parents[2] / 'tools'
 sys.path[:0] = [str(HERE.parents[1] / 'support'), str(TOOLS)]
 sys.dont_write_bytecode = True
-import benchlib  # noqa: E402
-import benchlist  # noqa: E402
-import benchruns  # noqa: E402
 import server_process  # noqa: E402
 import tap  # noqa: E402
+from rungtools import benchlist, benchruns, benchtables  # noqa: E402
 
 
 def experiment(**options):
@@ -37,36 +35,36 @@ VALUES = {'other': {'ns': [30.0, 20.0, 10.0], 'lost': [0, 0, 7]},
 class Statistics(unittest.TestCase):
     def test_spread(self):
         """the spread is the median between the extremes"""
-        self.assertEqual(benchlib.spread([9, 1, 2]), (2, 1, 9))
-        self.assertEqual(benchlib.spread([4, 2]), (3, 2, 4))
+        self.assertEqual(benchtables.spread([9, 1, 2]), (2, 1, 9))
+        self.assertEqual(benchtables.spread([4, 2]), (3, 2, 4))
         with self.assertRaisesRegex(ValueError, 'no figures'):
-            benchlib.spread([])
+            benchtables.spread([])
 
     def test_ratios(self):
         """medians are divided by medians, and rounds by the same round"""
-        self.assertEqual(benchlib.ratios(VALUES['other']['ns'], VALUES['raw']['ns']),
+        self.assertEqual(benchtables.ratios(VALUES['other']['ns'], VALUES['raw']['ns']),
                          (2.0, 0.5, 3.0))
 
     def test_ratios_without_pairs(self):
         """rounds that have no partner are refused"""
         with self.assertRaisesRegex(ValueError, '2 rounds cannot be compared with 1'):
-            benchlib.ratios([1, 2], [1])
+            benchtables.ratios([1, 2], [1])
 
     def test_ratio_to_nothing(self):
         """a base of zero gives no ratio, and no error"""
-        self.assertTrue(all(math.isnan(ratio) for ratio in benchlib.ratios([1, 2], [0, 1])))
+        self.assertTrue(all(math.isnan(ratio) for ratio in benchtables.ratios([1, 2], [0, 1])))
 
     def test_numbers(self):
         """numbers are short, and have no exponent"""
         for value, text in ((0, '0'), (0.00123, '0.0012'), (0.1234, '0.123'), (12.345, '12.3'),
                             (123.4, '123'), (7, '7'), (5406123.4, '5,406,123'), (math.nan, '–')):
-            self.assertEqual(benchlib.number(value), text)
+            self.assertEqual(benchtables.number(value), text)
 
 
 class Reports(unittest.TestCase):
     def test_table(self):
         """a table has the base first, and the ratios to it"""
-        rows = [line for line in benchlib.table(experiment(), VALUES).splitlines()
+        rows = [line for line in benchtables.table(experiment(), VALUES).splitlines()
                 if line.startswith('|')]
         self.assertEqual(rows, [
             '| peer | ns a thing | min – max | ÷ raw | min – max | lost |',
@@ -76,7 +74,7 @@ class Reports(unittest.TestCase):
 
     def test_table_without_base(self):
         """where the base is missing, the first of those that are there takes its place"""
-        text = benchlib.table(experiment(), {'other': VALUES['other']})
+        text = benchtables.table(experiment(), {'other': VALUES['other']})
         self.assertIn('÷ other', text)
         self.assertNotIn('raw', text)
 
@@ -84,11 +82,11 @@ class Reports(unittest.TestCase):
         """both kinds of plot are drawn, if gnuplot is there"""
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "it's.svg"
-            programs = [benchlib.bars(experiment(), VALUES, path),
-                        benchlib.curves('x', benchlist.Metric('ns', 'ns'),
+            programs = [benchtables.bars(experiment(), VALUES, path),
+                        benchtables.curves('x', benchlist.Metric('ns', 'ns'),
                                         {10: VALUES, 100: VALUES}, path)]
             for program in programs:
-                problem = benchlib.plot(program)
+                problem = benchtables.plot(program)
                 if problem == 'gnuplot is not installed':
                     self.skipTest(problem)
                 self.assertEqual(problem, '')
@@ -97,7 +95,7 @@ class Reports(unittest.TestCase):
 
     def test_machine(self):
         """the machine is recorded"""
-        machine = benchlib.machine(TOOLS.parent)
+        machine = benchtables.machine(TOOLS.parent)
         self.assertIn('Linux', machine['kernel'])
         self.assertGreaterEqual(machine['cores'], 1)
 

@@ -9,8 +9,11 @@ import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / 'tests' / 'support'))
+sys.path[:0] = [str(ROOT / 'tests' / 'support'), str(ROOT / 'tools')]
+sys.dont_write_bytecode = True
 import tap  # noqa: E402
+import terminal  # noqa: E402
+from rungtools import patches, stagefiles, stages  # noqa: E402
 
 ERRNO = 'tests/logging_test.cc "Logging: a log statement leaves errno as it was"'
 COMMA = 'tests/timestamp_test.cc "Timestamp: times before 1970 round down, not toward zero"'
@@ -37,17 +40,25 @@ PATCHES = {
 
 
 class Breaks(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.work = tempfile.TemporaryDirectory()  # where the stage is compiled once
+        cls.addClassCleanup(cls.work.cleanup)
+
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = pathlib.Path(folder.name)
 
-    def run_tool(self, patches, *arguments):
+    def command(self, patches, *arguments):
         for name, text in patches.items():
             (self.folder / f'01-{name}.patch').write_text(text)
-        return subprocess.run([ROOT / 'tools' / 'breaks', '--patches', self.folder, '--work',
-                               self.folder / 'b', '-j1', *arguments], text=True,
-                              capture_output=True, check=False)
+        return [ROOT / 'tools' / 'breaks', '--patches', self.folder, '--work', self.work.name,
+                '-j1', *arguments]
+
+    def run_tool(self, patches, *arguments):
+        return subprocess.run(self.command(patches, *arguments), text=True, capture_output=True,
+                              check=False)
 
     def test_verdicts(self):
         """a patch passes when its test fails, hangs as announced, or the compiler refuses it"""
@@ -63,10 +74,33 @@ class Breaks(unittest.TestCase):
                       'the case ends, with status 1'):
             self.assertIn(words, done.stdout)
         self.assertEqual(lines[-1], '4 passed, 5 failed')
+        self.assertNotIn('Which test', done.stdout)
+
+    def test_terminal(self):
+        """on a terminal it shows the patch, asks who notices, and shows the assertion that did"""
+        command = self.command({'caught': PATCHES['caught']})
+        tree = stages.load_tree(ROOT)
+        choices = patches.choices_of(stagefiles.exported_files(tree, tree.find('01')),
+                                    patches.read_patch(self.folder / '01-caught.patch'))
+        right = choices.index('Logging: a log statement leaves errno as it was') + 1
+        self.assertEqual(len(choices), 5)
+        for typed, words in ((right, 'Your guess was right.'),
+                             (right % 5 + 1, 'Not your guess, but: Logging: a log statement leaves')):
+            status, shown = terminal.run(self, command, f'{typed}\n'.encode())
+            self.assertEqual(status, 0, shown)
+            question, _, answer = shown.partition('Which test will notice it?')
+            self.assertIn(f'-{RESTORE}', question)
+            self.assertNotIn('leaves errno', question)
+            for part in (words, 'runs "Logging: ', 'ERROR: CHECK(', '1 passed, 0 failed'):
+                self.assertIn(part, answer)
+        status, shown = terminal.run(self, command, b'\x04')
+        self.assertEqual(status, 0, shown)
+        self.assertNotIn('guess was', shown)
+        self.assertEqual(terminal.run(self, command, b'\x03')[0], 130)
 
     def test_check(self):
         """--check builds nothing, and refuses what does not apply and cases that are not there"""
-        done = self.run_tool({'a': PATCHES['caught']}, '--check')
+        done = self.run_tool({'a': PATCHES['caught']}, '--check', '--work', self.folder / 'b')
         self.assertEqual((done.returncode, done.stderr), (0, ''))
         self.assertFalse((self.folder / 'b').exists())
         done = self.run_tool({'b': PATCHES['no-hunk'],
@@ -98,13 +132,13 @@ class Breaks(unittest.TestCase):
 
 
 class Misbehaves(unittest.TestCase):
-    def assert_verdict(self, good, script, *arguments, says=''):
+    def assert_verdict(self, good, script, *arguments, given=(), says=''):
         with tempfile.TemporaryDirectory() as folder:
             program = pathlib.Path(folder, 'program')
             program.write_text(f'#!/bin/sh\n{script}\n')
             program.chmod(0o700)
             done = subprocess.run([sys.executable, ROOT / 'docs/tutorial/failures/misbehaves.py',
-                                   *arguments, program], text=True, capture_output=True,
+                                   *arguments, program, *given], text=True, capture_output=True,
                                   check=False)
         self.assertEqual(done.returncode, 0 if good else 1, done.stdout + done.stderr)
         self.assertIn(says, done.stdout)
@@ -129,6 +163,16 @@ class Misbehaves(unittest.TestCase):
         self.assert_verdict(True, 'echo one; echo two >&2', '--says=one', '--says', 't.o')
         self.assert_verdict(False, 'echo one', '--says=two', says="not ok 2 - program: says 'two'")
         self.assert_verdict(False, 'echo one', '--says=two', says='# one')
+
+    def test_arguments(self):
+        """the program is given its arguments, and the name of the test holds them"""
+        self.assert_verdict(True, 'echo "$2 $1"', '--says=two one', given=('one', 'two'),
+                            says='ok 1 - program one two: exits with 0')
+
+    def test_cannot_run(self):
+        """a program that exits with 77 is skipped with what it says, unless 77 is what it must do"""
+        self.assert_verdict(True, 'echo no nc; exit 77', '--says=two', says='1..0 # SKIP program: no nc')
+        self.assert_verdict(True, 'exit 77', '--exit', '77', says='ok 1 - program: exits with 77')
 
 
 if __name__ == '__main__':

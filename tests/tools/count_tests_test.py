@@ -4,6 +4,7 @@
 usage: count_tests_test.py [UNITTEST ARGUMENT...]
 """
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -13,8 +14,8 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / 'tests' / 'support'), str(ROOT / 'tools')]
 sys.dont_write_bytecode = True
-import count_tests  # noqa: E402
 import tap  # noqa: E402
+from rungtools import count_tests  # noqa: E402
 
 # name: (protocol, what the program does, what counts as passed, failed, skipped)
 PROGRAMS = {
@@ -96,7 +97,7 @@ class CountTests(unittest.TestCase):
             with self.subTest(program=name):
                 self.run_and_count(name)
                 done = subprocess.run(
-                    [sys.executable, ROOT / 'tools' / 'count_tests.py',
+                    [sys.executable, ROOT / 'tools/rungtools/count_tests.py',
                      self.build / 'meson-logs', '0'], check=False, capture_output=True, text=True)
                 self.assertEqual(done.stdout.splitlines()[-1], line)
                 self.assertEqual(done.returncode, status)
@@ -112,6 +113,15 @@ class CountTests(unittest.TestCase):
         self.run_and_count('tap-comments')
         _, _, failed = count_tests.count(self.build / 'meson-logs', 1)
         self.assertEqual([lines for _, lines in failed], [['# one', '# two']])
+
+    def test_doctest(self):
+        """a doctest case that says why it cannot run is skipped, with its reason"""
+        if 'LIB_TESTS' not in os.environ:
+            self.skipTest('LIB_TESTS is not set')
+        done = subprocess.run(
+            ['sh', '-c', 'ulimit -n 64 && "$LIB_TESTS" --reporters=tap "--test-case=Poller: more ready*"'],
+            check=True, capture_output=True, text=True)
+        self.assertRegex(done.stdout, 'ok 1 - Poller: .* # SKIP this process may not have 450 descriptors')
 
 
 if __name__ == '__main__':

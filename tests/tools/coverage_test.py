@@ -13,10 +13,10 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / 'tests/support'))
 sys.path.insert(0, str(ROOT / 'tools'))
 sys.dont_write_bytecode = True
-import coveragelib  # noqa: E402
 import tap  # noqa: E402
+from rungtools import branches  # noqa: E402
 
-Branch = coveragelib.Branch
+Branch = branches.Branch
 OPEN = Branch('net/X.cc', 'fd < 0', 'true', 'if (fd < 0 || n == 0) return;')
 EMPTY = Branch('net/X.cc', 'n == 0', 'false', 'if (fd < 0 || n == 0) return;')
 LIST = """# A comment.
@@ -48,7 +48,7 @@ def function(path, branches, regions=()):
 class ListTest(unittest.TestCase):
     def test_committed(self):
         """the committed list can be read, and each of its lines is in the file it names"""
-        entries = coveragelib.parse((ROOT / 'tests/coverage/untaken.txt').read_text('utf-8'))
+        entries = branches.parse((ROOT / 'tests/coverage/untaken.txt').read_text('utf-8'))
         self.assertGreater(len(entries), 0)
         for branch, reason, _ in entries:
             lines = (ROOT / 'lib/rung' / branch.file).read_text('utf-8').splitlines()
@@ -57,7 +57,7 @@ class ListTest(unittest.TestCase):
 
     def test_parse(self):
         """a reason holds for the branches under it, and may take several lines"""
-        first, second = coveragelib.parse(LIST)
+        first, second = branches.parse(LIST)
         self.assertEqual(first.branch, OPEN)
         self.assertEqual(first.reason,
                          'Only a kernel without memory refuses it, and there is enough.')
@@ -70,18 +70,18 @@ class ListTest(unittest.TestCase):
                               ('= Why.\n= Why else.\n' + record, 'without a branch: Why'),
                               ('= Why.\nnet/X.cc: fd is never true\n', 'not "FILE'),
                               ('  in the middle\n', 'begins in the middle')):
-            with self.assertRaisesRegex(coveragelib.BadList, message):
-                coveragelib.parse(text)
+            with self.assertRaisesRegex(branches.BadList, message):
+                branches.parse(text)
 
     def test_round_trip(self):
         """what is printed can be read again"""
-        entries = coveragelib.parse(LIST)
-        self.assertEqual(coveragelib.parse(coveragelib.table(entries)), entries)
+        entries = branches.parse(LIST)
+        self.assertEqual(branches.parse(branches.table(entries)), entries)
 
 
 class CompareTest(unittest.TestCase):
     def compare(self, untaken, text=LIST, known=(OPEN, EMPTY)):
-        explained, unexplained, stale = coveragelib.compare(known, untaken, coveragelib.parse(text))
+        explained, unexplained, stale = branches.compare(known, untaken, branches.parse(text))
         return [entry.branch for entry in explained], unexplained, [entry.branch for entry in stale]
 
     def test_all(self):
@@ -118,7 +118,7 @@ class ExportTest(unittest.TestCase):
         pathlib.Path(self.path).write_text(SOURCE, 'utf-8')
 
     def read(self, *functions):
-        known, untaken = coveragelib.read_export(
+        known, untaken = branches.read_export(
             json.dumps({'data': [{'functions': list(functions)}]}), self.tree)
         return len(known), [(b.condition, b.side, b.line) for b in untaken]
 

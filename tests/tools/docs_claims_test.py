@@ -1,16 +1,20 @@
 #!/usr/bin/env python3
 """tools/docs on a small tree: outputs, tables, names, diagrams, tests and proofs."""
 
+import os
 import pathlib
 import sys
 import unittest
+import unittest.mock
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
+HERE = pathlib.Path(__file__).resolve()
+sys.path[:0] = [str(HERE.parents[1] / 'support'), str(HERE.parents[2] / 'tools')]
+sys.dont_write_bytecode = True
 import docs_tree  # noqa: E402
 import tap  # noqa: E402
+from rungtools import interview  # noqa: E402
 
 LINK = '[test](../../stages/01-one/tests/tap_test.cc \'Tap: opens "wide"\')'
-ONE = '# Q\n\n## Does it open?\n\n'
 
 
 class Outputs(docs_tree.DocsCase):
@@ -57,12 +61,20 @@ class Outputs(docs_tree.DocsCase):
         text = '<!-- output: cat $BUILD/told -->\n```console\n$ cat build/test/told\nhi\n```\n'
         self.write('meson.build', "executable('told', 'told.cc')\n")
         self.assertIn('--build DIR is not given', self.assert_good(text))
-        self.write('b/told', 'hi\n')
-        self.assertIn('1 outputs run', self.assert_good(text, '--build', self.root / 'b'))
-        self.write('b/told', 'ho\n')
-        self.assert_refused(text, 'prints something else', options=('--build', self.root / 'b'))
+        self.write('my build/told', 'hi\n')
+        options = ('--build', self.root / 'my build')
+        self.assertIn('1 outputs run', self.assert_good(text, *options))
+        self.write('my build/told', 'ho\n')
+        self.assert_refused(text, 'prints something else', options=options)
         self.write('meson.build', '')
         self.assert_refused(text, 'no meson.build makes told')
+
+    def test_environment(self):
+        """a program runs as in a user's shell, without what `meson test` sets for its tests"""
+        with unittest.mock.patch.dict(os.environ, ASAN_OPTIONS='abort_on_error=1',
+                                      MALLOC_PERTURB_='7'):
+            self.assert_good('<!-- output: echo "$ASAN_OPTIONS$MALLOC_PERTURB_." -->\n'
+                             '```text\n.\n```\n')
 
     def test_console(self):
         """a console block of the tutorial needs a mark"""
@@ -135,6 +147,9 @@ class Proofs(docs_tree.DocsCase):
 
     def test_test_link(self):
         """a link whose title names a test must name one that is there"""
+        self.assert_good(LINK.replace('[test]', '[Tap: opens "wide"]') + '\n')
+        self.assert_refused(LINK.replace('[test]', '[Tap: opens]'),
+                            'test: shows the name "Tap: opens" for "Tap: opens "wide""')
         self.assert_good(f'{LINK}\n')
         self.assert_refused(LINK.replace('wide', 'shut'), 'test: stages/01-one/tests/tap_test.cc '
                             'has no test', 'it has Tap: ')
@@ -157,16 +172,20 @@ class Proofs(docs_tree.DocsCase):
         self.assert_refused(None, 'docs/guarantees.md:3: promise: no test is linked to "It opens."')
 
     def test_question(self):
-        """an answer says how it is known, with a proof of that kind"""
-        self.write('bench/tap_bench.cc', '\n')
-        for known in (f'demonstrated by {LINK}.', 'cited: epoll_ctl(2)', 'cited, https://lwn.net/',
-                      'measured with [this](../../bench/tap_bench.cc)'):
-            self.assert_good(f'{ONE}Yes.\n\n**How it is known:** {known}\n')
-        self.assert_refused(f'{ONE}Yes.\n', 'taps.md:3: question: "Does it open?" has no line')
-        for known, says in (('demonstrated, epoll_ctl(2)', 'names no test'),
-                            (f'measured {LINK}', 'names no benchmark'),
-                            (f'cited {LINK}', 'names no source'), ('obvious', 'does not say')):
-            self.assert_refused(f'{ONE}**How it is known:** {known}\n', says)
+        """an answer has its parts and says how it is known, with a proof of that kind"""
+        def page(known):
+            parts = ''.join(f'**{part}** Yes.\n\n' for part in interview.PARTS[:4])
+            return (f'# Q\n\n## Does it open?\n<!-- id: open -->\n{parts}**How it is known:** {known}\n\n'
+                    '**Run it:** `tools/quiz --prove open`\n')
+        self.write('tests/shut_test.cc', 'TEST_CASE("shuts") {}\n')
+        link = '[test](../../tests/shut_test.cc "shuts")'
+        for known in (f'demonstrated — {link}', 'cited — [a page](https://lwn.net/)'):
+            self.assert_good(page(known))
+        for known, says in ((f'measured — {link}', 'says measured, and has test'),
+                            ('obvious', 'says obvious, and has no proof'),
+                            (f'demonstrated — {link.replace("shuts", "gone")}', 'has no test "gone"')):
+            self.assert_refused(page(known), 'taps.md:3: question: "Does it open?": ', says)
+        self.assert_refused('# Q\n\n## Does it open?\n\nYes.\n', 'part missing or empty: In full.')
 
     def test_fact(self):
         """a fact that no page cites is refused"""

@@ -1,11 +1,7 @@
 #!/usr/bin/env python3
 """tools/quiz on a small tree made for the purpose, and what it makes of this repository's pages."""
 
-import os
 import pathlib
-import pty
-import select
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,8 +10,9 @@ import unittest
 HERE = pathlib.Path(__file__).resolve()
 ROOT = HERE.parents[2]
 sys.path[:0] = [str(HERE.parents[1] / 'support'), str(ROOT / 'tools')]
-import quizlib  # noqa: E402
 import tap  # noqa: E402
+import terminal  # noqa: E402
+from rungtools import interview  # noqa: E402
 
 RECORD = """## {title}
 <!-- id: {id} -->
@@ -60,54 +57,26 @@ class Quiz(unittest.TestCase):
 
     def on_terminal(self, keys, *arguments):
         """Runs it on a terminal, as a user who types `keys`. Its exit status and what it shows."""
-        process, terminal = pty.fork()
-        if process == 0:
-            os.environ['TERM'] = 'dumb'
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # a job of a shell ignores it
-            os.execv(sys.executable, [sys.executable, ROOT / 'tools' / 'quiz', '--root', self.root,
-                                      '--seed', '1', *arguments])
-        shown, typed = b'', False
-        while True:
-            if not select.select([terminal], [], [], 1)[0]:
-                # A Ctrl-C between the prompt and the read is only noticed after the read.
-                if typed and keys == b'\x03':
-                    os.write(terminal, keys)
-                continue
-            try:
-                piece = os.read(terminal, 4096)
-            except OSError:  # how a terminal says that the other side has gone
-                break
-            shown += piece
-            # Not before it asks: Ctrl-C would end it while it starts.
-            if not typed and b'Enter:' in shown:
-                os.write(terminal, keys)
-                typed = True
-        os.close(terminal)
-        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), shown.decode()
+        return terminal.run(self, [sys.executable, ROOT / 'tools' / 'quiz', '--root', self.root,
+                                   '--seed', '1', *arguments], keys)
 
     def test_repository(self):
         """each question of this repository has all parts, and proofs that exist"""
-        questions = quizlib.load(ROOT)
-        self.assertEqual(quizlib.problems(questions), [])
+        questions = interview.load(ROOT)
+        self.assertEqual(list(interview.problems(questions)), [])
         self.assertGreaterEqual(len(questions), 64)
-
-    def test_facts_cited(self):
-        """each fact test of this repository is cited by a page"""
-        cited = {proof.name for question in quizlib.load(ROOT) for proof in question.proofs}
-        for path in (ROOT / 'tests' / 'facts').glob('*_test.cc'):
-            self.assertEqual(quizlib.names_in(path) - cited, set(), path.name)
 
     def test_parsing(self):
         """a page becomes questions, with parts, kinds and proofs"""
-        question = quizlib.load(self.root)[0]
+        question = interview.load(self.root)[0]
         self.assertEqual((question.theme, question.id, question.title), ('sea', 'wet', 'Is it wet?'))
-        self.assertEqual(tuple(question.parts), quizlib.PARTS)
+        self.assertEqual(tuple(question.parts), interview.PARTS)
         self.assertEqual(question.parts['In 30 seconds.'], 'The short answer of wet.')
         self.assertEqual(question.kinds, ['demonstrated', 'cited'])
         self.assertEqual(question.proofs, [
-            quizlib.Proof('test', self.root / 'facts_test.cc', 'one, and two'),
-            quizlib.Proof('cite', 'https://example.org/page', 'a page')])
-        self.assertEqual(quizlib.problems(quizlib.load(self.root)), [])
+            interview.Proof('test', self.root / 'facts_test.cc', 'one, and two'),
+            interview.Proof('cite', 'https://example.org/page', 'a page')])
+        self.assertEqual(list(interview.problems(interview.load(self.root))), [])
 
     def test_problems(self):
         """what is wrong with a page is named"""
@@ -122,12 +91,13 @@ class Quiz(unittest.TestCase):
                 ('../../facts_test.cc', '../../gone.cc', f'there is no {self.root}/gone.cc')):
             with self.subTest(complaint):
                 self.page.write_text(good.replace(old, new))
-                self.assertIn(complaint, '\n'.join(quizlib.problems(quizlib.load(self.root))))
+                self.assertIn(complaint, '\n'.join(
+                    text for _, text in interview.problems(interview.load(self.root))))
 
     def test_commas(self):
         """a comma in the name of a test does not end it"""
-        proof = quizlib.load(self.root)[0].proofs[0]
-        self.assertEqual(quizlib.command_for(proof, '/x/tests'),
+        proof = interview.load(self.root)[0].proofs[0]
+        self.assertEqual(interview.command_for(proof, '/x/tests'),
                          ['/x/tests', '--reporters=tap', '--test-case=one? and two'])
 
     def test_list(self):

@@ -42,6 +42,13 @@ class Readme(unittest.TestCase):
             server.wait()
             server.stdout.close()
 
+    def test_code_says_why(self):
+        """the server on the front page says why it cannot start, exit 1"""
+        done = subprocess.run(['sh', '-c', 'ulimit -n 8; exec "$0"', MINIMAL], text=True, timeout=60,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+        self.assertEqual((done.returncode, done.stdout), (1, ''))
+        self.assertRegex(done.stderr, r'\Aminimal: .*: Too many open files\n\Z')
+
     def test_every_stage_is_in_the_table(self):
         """the table on the front page has every stage, in order"""
         stages = sorted(p.name for p in (ROOT / 'stages').iterdir() if p.is_dir())

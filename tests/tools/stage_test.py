@@ -6,124 +6,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import tempfile
 import unittest
 from pathlib import Path
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "stage"
-
-ROOT_MESON = """\
-project('mini', 'cpp',
-  default_options: ['cpp_std=c++20', 'warning_level=3'])
-cxx = meson.get_compiler('cpp')
-add_project_arguments(
-  cxx.get_supported_arguments('-Wshadow'),
-  language: 'cpp')
-"""
-SUPPORT_MESON = """\
-if cxx.has_header('doctest/doctest.h')
-  doctest_dep = declare_dependency()
-else
-  doctest_dep = dependency('doctest')
-endif
-"""
-STAGES_MESON = """\
-stage_names = [
-  '01-first',
-  '02-second',  # a comment
-]
-foreach name : stage_names
-endforeach
-"""
-FIRST_MESON = """\
-stage = {
-  'title': 'First things',
-  'adds': 'the letter A',
-  'headers': ['rung/base/A.h'],
-  'sources': ['rung/base/A.cc'],
-  'tests': ['a', 'old'],
-  'retires': {},
-  'timeout': 7,
-}
-"""
-SECOND_MESON = """\
-# A comment before the declaration.
-stage = {
-  'title': 'Second things',
-  'adds': 'the letter B',
-  'headers': ['rung/net/B.h'],
-  'sources': ['rung/base/A.cc', 'rung/net/B.cc'],
-  'tests': ['b'],
-  'retires': {
-    '01-first/tests/old_test.cc': 'A is no longer what it was',
-  },
-}
-"""
-TEST_TEXT = '#include <doctest/doctest.h>\n\n#include "{}"\n\nTEST_CASE("one") {{}}\n'
-
-FILES = {
-    "meson.build": ROOT_MESON,
-    "tests/support/meson.build": SUPPORT_MESON,
-    "tests/support/main.cc": "#include <doctest/doctest.h>\n",
-    "tests/support/Help.h": "#pragma once\n",
-    "examples/demo.cc": "#include <rung/base/A.h>\n#include \"examples/demo.h\"\n",
-    "stages/meson.build": STAGES_MESON,
-    "stages/01-first/meson.build": FIRST_MESON,
-    "stages/01-first/rung/base/A.h": "#pragma once\nint a();\n",
-    "stages/01-first/rung/base/A.cc": '#include "rung/base/A.h"\n\nint a() { return 1; }\n',
-    "stages/01-first/tests/a_test.cc": TEST_TEXT.format("rung/base/A.h"),
-    "stages/01-first/tests/old_test.cc": TEST_TEXT.format("tests/support/Help.h"),
-    "stages/02-second/meson.build": SECOND_MESON,
-    "stages/02-second/rung/base/A.cc": '#include "rung/base/A.h"\n\nint a() { return 2; }\n',
-    "stages/02-second/rung/net/B.h": '#pragma once\n#include "rung/base/A.h"\nint b();\n',
-    "stages/02-second/rung/net/B.cc": '#include "rung/net/B.h"\n\nint b() { return a(); }\n',
-    "stages/02-second/tests/b_test.cc": TEST_TEXT.format("rung/net/B.h"),
-}
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+sys.dont_write_bytecode = True
+import stage_tree  # noqa: E402
+import tap  # noqa: E402
+from stage_tree import FILES, SECOND_MESON, TEST_TEXT, TOOL  # noqa: E402
 
 
-class MiniTree(unittest.TestCase):
-    """Builds the tree, promoted and without a violation, before each test."""
-
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory(prefix="stage-test-")
-        self.addCleanup(folder.cleanup)
-        self.root = Path(folder.name).resolve() / "tree"
-        for name, text in FILES.items():
-            self.write(name, text)
-        self.assertEqual(self.stage("promote").returncode, 0)
-
-    def write(self, name: str, text: str) -> None:
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-
-    def replace(self, name: str, old: str, new: str) -> None:
-        text = (self.root / name).read_text(encoding="utf-8")
-        self.assertIn(old, text)
-        self.write(name, text.replace(old, new))
-
-    def text(self, name: str) -> str:
-        return (self.root / name).read_text(encoding="utf-8")
-
-    def stage(self, *arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run([sys.executable, str(TOOL), "--root", str(self.root), *arguments],
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    def output(self, *arguments: str) -> str:
-        """What a command that must succeed prints."""
-        result = self.stage(*arguments)
-        self.assertEqual((result.returncode, result.stderr), (0, ""))
-        return result.stdout
-
-    def refuse(self, text: str, *arguments: str) -> None:
-        """Expects exit code 2 and a message that holds `text`."""
-        result = self.stage(*arguments)
-        self.assertEqual(result.returncode, 2, result.stdout)
-        self.assertIn(text, result.stderr)
-        self.assertNotIn("Traceback", result.stderr)
-
-
-class CheckTest(MiniTree):
+class CheckTest(stage_tree.MiniTree):
     """Each rule, broken once."""
 
     def expect(self, start: str, *, part: str = "") -> None:
@@ -248,7 +141,12 @@ class CheckTest(MiniTree):
     def test_stage_number_left_out(self):
         (self.root / "stages/02-second").rename(self.root / "stages/03-second")
         self.replace("stages/meson.build", "02-second", "03-second")
-        self.expect("stages/meson.build:3: stage-order", part="03-second")
+        self.expect_no_rule("stage-order")  # it is kept for a stage to come
+
+    def test_stage_number_twice(self):
+        (self.root / "stages/02-second").rename(self.root / "stages/01-second")
+        self.replace("stages/meson.build", "02-second", "01-second")
+        self.expect("stages/meson.build:3: stage-order", part="stage 02 or a later one")
 
     def test_stage_name_malformed(self):
         self.replace("stages/meson.build", "02-second", "second")
@@ -324,7 +222,7 @@ class CheckTest(MiniTree):
             self.expect("stages/02-second/meson.build: bad-declaration", part=part)
 
 
-class PromoteTest(MiniTree):
+class PromoteTest(stage_tree.MiniTree):
     def test_lib_is_the_overlay(self):
         self.assertEqual(self.text("lib/rung/base/A.cc"),
                          FILES["stages/02-second/rung/base/A.cc"])
@@ -369,14 +267,22 @@ class PromoteTest(MiniTree):
     def test_stage_md(self):
         text = self.text("stages/02-second/STAGE.md")
         for part in ("# Stage 02: Second things", "Adds the letter B.",
-                     "| [rung/net/B.h](rung/net/B.h) | new | 3 | |",
-                     "| replaced | 3 | +1 -1 lines against [01-first](../01-first/rung/base/A.cc)",
-                     "| [rung/base/A.h](../01-first/rung/base/A.h) | 2 | 01-first |",
+                     "| [rung/net/B.h](rung/net/B.h) | new | 3 |",
+                     "| replaces that of [01-first](../01-first/rung/base/A.cc) | 3 |",
                      "| [b](tests/b_test.cc) | 1 |",
                      "- [01-first/tests/old_test.cc](../01-first/tests/old_test.cc): A is no",
                      "    meson test -C build --suite stage02\n", "    tools/stage diff 02\n"):
             self.assertIn(part, text)
         self.assertNotIn("docs/tutorial", text)
+
+    def test_change_of_another_stage_leaves_stage_md_alone(self):
+        before = self.text("stages/02-second/STAGE.md")
+        self.replace("stages/01-first/meson.build", "'rung/base/A.h'", "'rung/base/A.h', 'rung/base/C.h'")
+        self.write("stages/01-first/rung/base/C.h", "#pragma once\n")
+        for name in ("A.h", "A.cc"):
+            self.replace(f"stages/01-first/rung/base/{name}", "\n", "\n\n")
+        self.assertIn("wrote stages/01-first/STAGE.md\n", self.output("promote"))
+        self.assertEqual(self.text("stages/02-second/STAGE.md"), before)
 
     def test_stage_md_links_its_chapter(self):
         self.write("docs/tutorial/02-more.md", "")
@@ -385,7 +291,7 @@ class PromoteTest(MiniTree):
                       self.text("stages/02-second/STAGE.md"))
 
 
-class ExportTest(MiniTree):
+class ExportTest(stage_tree.MiniTree):
     def export(self, number: str) -> Path:
         target = self.root.parent / "out" / number
         self.output("export", number, str(target))
@@ -445,7 +351,7 @@ class ExportTest(MiniTree):
         self.assertFalse(target.exists())
 
 
-class PrintTest(MiniTree):
+class PrintTest(stage_tree.MiniTree):
     def test_list(self):
         rows = [line.split("  ") for line in self.output("list").splitlines()]
         cells = [[cell.strip() for cell in row if cell.strip()] for row in rows]
@@ -490,7 +396,7 @@ class PrintTest(MiniTree):
                           "new file: stages/01-first/rung/base/A.h (2 lines)"])
 
 
-class ArgumentsTest(MiniTree):
+class ArgumentsTest(stage_tree.MiniTree):
     def test_unknown_stage(self):
         for arguments in (("show", "17"), ("diff", "17"),
                           ("export", "17", str(self.root.parent / "out"))):
@@ -508,7 +414,7 @@ class ArgumentsTest(MiniTree):
 
     def test_help(self):
         self.assertIn("promote", self.output("--help"))
-        for command in ("list", "show", "diff", "export", "promote", "check"):
+        for command in ("list", "show", "diff", "export", "fix", "flags", "promote", "check"):
             self.assertIn("usage", self.output(command, "--help"))
 
     def test_works_from_any_directory(self):
@@ -519,4 +425,5 @@ class ArgumentsTest(MiniTree):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    tap.Runner.group = "tools/stage"
+    unittest.main(argv=sys.argv[:1], testRunner=tap.Runner)

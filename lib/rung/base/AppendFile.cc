@@ -2,9 +2,10 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
+
+#include "rung/base/QuietWrite.h"
 
 namespace rung {
 
@@ -27,7 +28,7 @@ AppendFile::Appended AppendFile::append(std::string_view text) {
   Appended done{0, 0};
   while (done.bytes < text.size()) {
     // A disk that fills up takes a part, and says ENOSPC only the next time.
-    const ssize_t n = ::write(fd_.get(), text.data() + done.bytes, text.size() - done.bytes);
+    const ssize_t n = quietWrite(fd_.get(), text.substr(done.bytes));
     if (n > 0) {
       done.bytes += static_cast<std::size_t>(n);
       writtenBytes_ += n;

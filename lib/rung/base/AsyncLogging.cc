@@ -4,9 +4,13 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <limits>
 #include <new>
+#include <stdexcept>
+#include <string>
 #include <utility>
 
+#include "rung/base/Deadline.h"
 #include "rung/base/Logging.h"
 
 namespace rung {
@@ -14,6 +18,25 @@ namespace rung {
 namespace {
 
 constexpr std::size_t kSpareBlocks = 4;
+
+AsyncLogging::Options checked(AsyncLogging::Options options) {
+  constexpr std::size_t kMostBytes = std::size_t{1} << 30;
+  const auto refuse = [](const char* rule, auto value) {
+    throw std::invalid_argument(std::string("AsyncLogging: ") + rule + ", and is " +
+                                std::to_string(value));
+  };
+  if (options.flushInterval <= std::chrono::milliseconds::zero()) {
+    refuse("flushInterval, in ms, must be above 0", options.flushInterval.count());
+  }
+  if (options.blockBytes == 0 || options.blockBytes > kMostBytes) {
+    refuse("blockBytes must be from 1 to 1 GiB", options.blockBytes);
+  }
+  constexpr std::size_t kAllMemory = std::numeric_limits<std::ptrdiff_t>::max();
+  if (options.maxBlocks > kAllMemory / options.blockBytes) {
+    refuse("maxBlocks must not be more than memory can hold", options.maxBlocks);
+  }
+  return options;
+}
 
 }  // namespace
 
@@ -23,7 +46,8 @@ constinit std::atomic<AsyncLogging*> AsyncLogging::instance_{nullptr};
 AsyncLogging::BackEnd::BackEnd(AsyncLogging& log)
     : merge(log.writer_.newMerge()), thread([&log, this] { log.runBackEnd(*this); }, "log") {}
 
-AsyncLogging::AsyncLogging(Options options) : options_(std::move(options)), writer_(options_.file) {
+AsyncLogging::AsyncLogging(Options options)
+    : options_(checked(std::move(options))), writer_(options_.file) {
   // Neither can be undone, nor needs to be: they look for the instance when their time comes.
   static const bool once = [] {
     (void)pthread_atfork(beforeFork, afterForkInParent, afterForkInChild);
@@ -182,7 +206,7 @@ void AsyncLogging::runBackEnd(BackEnd& backEnd) {
 }
 
 LogBuffer::Then AsyncLogging::beginRound(BackEnd& backEnd) {
-  const auto deadline = std::chrono::steady_clock::now() + options_.flushInterval;
+  const auto deadline = deadlineAfter(options_.flushInterval);
   const MutexLock lock(mutex_);
   while (!backEnd.blockIsFull && !backEnd.stopping && roundsWanted_ <= roundsBegun_) {
     if (!backEnd.wakeUp.waitUntil(mutex_, deadline)) break;
@@ -232,6 +256,7 @@ void AsyncLogging::afterForkInChild() {
     if (log->backEnd_ != nullptr) abandoned = log->backEnd_.release();
     (void)abandoned;
     log->extraBlocks_ = 0;
+    log->roundsDone_ = log->roundsBegun_;  // the one that went on is the parent's to end
     log->writer_.unlockInChild();
   }
   mutex_.unlock();

@@ -48,36 +48,41 @@ class AsyncLogging : noncopyable {
     std::size_t blockBytes = std::size_t{1} << 20;  // each thread that logs has a block
     std::size_t maxBlocks = 64;                     // what they may have besides, all together
     WhenFull whenFull = WhenFull::block;
-    /// Lines are out of the process after this time, however few there are.
+    /// Lines are out of the process after this time, however few there are. With max() only a full
+    /// block, flush() and stop() write any.
     std::chrono::milliseconds flushInterval{3000};
   };
 
+  /// Errors: throws std::invalid_argument, which names the option, if flushInterval is not above 0;
+  /// if blockBytes is 0 or more than 1 GiB; if maxBlocks of them are more than memory can be; and
+  /// as LogFile does.
   explicit AsyncLogging(Options options);
   ~AsyncLogging();
 
   /// Before it, and after stop(), each line is written by the thread that logs it.
   /// Errors: throws std::system_error if the system gives no thread.
-  void start() EXCLUDES(mutex_);
+  void start() RUNG_EXCLUDES(mutex_);
   /// Returns when all lines are written and the back-end has ended. Twice is fine; so is start()
   /// again.
-  void stop() EXCLUDES(mutex_);
+  void stop() RUNG_EXCLUDES(mutex_);
 
   /// Makes this the Logger's output, until it is destroyed. A process that calls exit() or returns
   /// from main() loses nothing, since stop() is called for it, nor does one that ends by LOG_FATAL.
   void attach();
 
   /// `lines` are whole lines, each with its newline.
-  void append(std::string_view lines) EXCLUDES(mutex_) { appendToInstance(lines); }
+  void append(std::string_view lines) RUNG_EXCLUDES(mutex_) { appendToInstance(lines); }
   /// Returns when the kernel has all that was appended before. It survives the process then, not a
   /// power failure.
-  void flush() EXCLUDES(mutex_) { flushInstance(); }
+  void flush() RUNG_EXCLUDES(mutex_) { flushInstance(); }
 
-  [[nodiscard]] std::uint64_t droppedLines() const EXCLUDES(mutex_);
+  [[nodiscard]] std::uint64_t droppedLines() const RUNG_EXCLUDES(mutex_);
   /// How many the disk did not take.
   [[nodiscard]] std::uint64_t lostLines() const { return writer_.lostLines(); }
 
   /// Writes what is in memory, one thread's lines after the other's. For the handler of a signal
   /// that ends the process, see installLogCrashHandler(): the back-end writes nothing afterwards.
+  /// The handler must block SIGPIPE and SIGXFSZ, which a write may bring.
   /// Thread: any; calls only what a signal handler may.
   static void rescue() noexcept;
 
@@ -97,35 +102,35 @@ class AsyncLogging : noncopyable {
   };
   using Blocks = std::vector<std::unique_ptr<LogBlock>>;
 
-  static void appendToInstance(std::string_view lines) EXCLUDES(mutex_);
-  static void flushInstance() EXCLUDES(mutex_);
-  static void stopInstance() EXCLUDES(mutex_);
+  static void appendToInstance(std::string_view lines) RUNG_EXCLUDES(mutex_);
+  static void flushInstance() RUNG_EXCLUDES(mutex_);
+  static void stopInstance() RUNG_EXCLUDES(mutex_);
   static void beforeFork();
   static void afterForkInParent();
   static void afterForkInChild();
 
-  void appendSlowly(LogBuffer* own, std::string_view lines) REQUIRES(mutex_);
-  bool appendWithNewBlock(LogBuffer& own, std::string_view lines) REQUIRES(mutex_);
-  std::unique_ptr<LogBlock> newBlock(std::size_t size) REQUIRES(mutex_);
-  void waitForProgress() REQUIRES(mutex_);
+  void appendSlowly(LogBuffer* own, std::string_view lines) RUNG_REQUIRES(mutex_);
+  bool appendWithNewBlock(LogBuffer& own, std::string_view lines) RUNG_REQUIRES(mutex_);
+  std::unique_ptr<LogBlock> newBlock(std::size_t size) RUNG_REQUIRES(mutex_);
+  void waitForProgress() RUNG_REQUIRES(mutex_);
 
-  void runBackEnd(BackEnd& backEnd) EXCLUDES(mutex_);
-  LogBuffer::Then beginRound(BackEnd& backEnd) EXCLUDES(mutex_);
-  void endRound(BackEnd& backEnd, LogBuffer::Then then, Blocks freeBlocks) EXCLUDES(mutex_);
+  void runBackEnd(BackEnd& backEnd) RUNG_EXCLUDES(mutex_);
+  LogBuffer::Then beginRound(BackEnd& backEnd) RUNG_EXCLUDES(mutex_);
+  void endRound(BackEnd& backEnd, LogBuffer::Then then, Blocks freeBlocks) RUNG_EXCLUDES(mutex_);
 
   // Static, since it must be there for a thread that logs while the instance goes away.
   static Mutex mutex_;
   static std::atomic<AsyncLogging*> instance_;  // changed with mutex_ held; rescue() only reads
 
   const Options options_;
-  std::unique_ptr<BackEnd> backEnd_ GUARDED_BY(mutex_);
-  std::uint64_t roundsWanted_ GUARDED_BY(mutex_) = 0;  // a round writes what all buffers hold
-  std::uint64_t roundsBegun_ GUARDED_BY(mutex_) = 0;
-  std::uint64_t roundsDone_ GUARDED_BY(mutex_) = 0;
-  Blocks spareBlocks_ GUARDED_BY(mutex_);
-  std::size_t extraBlocks_ GUARDED_BY(mutex_) = 0;  // beyond one for each thread
-  std::uint64_t droppedLines_ GUARDED_BY(mutex_) = 0;
-  bool attached_ GUARDED_BY(mutex_) = false;
+  std::unique_ptr<BackEnd> backEnd_ RUNG_GUARDED_BY(mutex_);
+  std::uint64_t roundsWanted_ RUNG_GUARDED_BY(mutex_) = 0;  // a round writes what all buffers hold
+  std::uint64_t roundsBegun_ RUNG_GUARDED_BY(mutex_) = 0;
+  std::uint64_t roundsDone_ RUNG_GUARDED_BY(mutex_) = 0;
+  Blocks spareBlocks_ RUNG_GUARDED_BY(mutex_);
+  std::size_t extraBlocks_ RUNG_GUARDED_BY(mutex_) = 0;  // beyond one for each thread
+  std::uint64_t droppedLines_ RUNG_GUARDED_BY(mutex_) = 0;
+  bool attached_ RUNG_GUARDED_BY(mutex_) = false;
 
   LogWriter writer_;  // has a mutex of its own, taken after this one if both are
 };

@@ -24,7 +24,7 @@ void CountDownLatch::countDown() {
   const MutexLock lock(mutex_);
   if (count_ == 0) return;
   // Notified with the mutex held: a waiter that destroys the latch when it returns cannot do so
-  // before this call has let go of it.
+  // before this call has released it.
   if (--count_ == 0) opened_.notifyAll();
 }
 

@@ -3,8 +3,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <cstring>
+#include <cstddef>
 
 namespace rung::CurrentThread {
 
@@ -14,9 +13,10 @@ constinit thread_local pid_t cachedTid = 0;
 
 void cacheTid() {
   cachedTid = gettid();
-  // The thread that survives in a forked child has a new id. Registered by whoever comes first.
+  // The thread that survives in a forked child has a new id. The first call in the process
+  // registers this.
   static const int registered = pthread_atfork(nullptr, nullptr, [] { cachedTid = 0; });
-  (void)registered;  // without memory for it, only a child of fork() shows its parent's id
+  (void)registered;  // if it failed, a child of fork() shows its parent's id
 }
 
 }  // namespace detail
@@ -27,6 +27,22 @@ constexpr std::size_t kKernelNameSize = 16;  // pthread_setname_np(3), with the 
 
 constinit thread_local char threadName[32] = "";
 
+/// Copies `name` with a final zero. One that is too long loses bytes from its middle: the number at
+/// its end is all that tells the threads of a pool apart.
+void copyShortened(std::string_view name, char* to, std::size_t size) {
+  const std::size_t room = size - 1;
+  std::string_view number;
+  if (name.size() > room) {
+    const std::size_t digits = name.find_last_not_of("0123456789") + 1;
+    const bool dash = digits > 0 && name[digits - 1] == '-';
+    number = name.substr(dash ? digits - 1 : digits);
+    if (number.size() > room) number.remove_prefix(number.size() - room);
+    name = name.substr(0, room - number.size());
+  }
+  name.copy(to, name.size());
+  to[name.size() + number.copy(to + name.size(), number.size())] = '\0';
+}
+
 }  // namespace
 
 const char* name() {
@@ -35,11 +51,9 @@ const char* name() {
 }
 
 void setName(std::string_view name) {
-  const std::size_t length = std::min(name.size(), sizeof threadName - 1);
-  std::memcpy(threadName, name.data(), length);
-  threadName[length] = '\0';
+  copyShortened(name, threadName, sizeof threadName);
   char shortName[kKernelNameSize] = "";
-  std::memcpy(shortName, threadName, std::min(length, sizeof shortName - 1));
+  copyShortened(name, shortName, sizeof shortName);
   // It fails only for a name that is too long, which this one is not.
   (void)pthread_setname_np(pthread_self(), shortName);
 }

@@ -4,6 +4,8 @@
 
 #include <string_view>
 
+#include "rung/base/noncopyable.h"  // refuses older standards
+
 namespace rung::CurrentThread {
 
 namespace detail {
@@ -26,7 +28,9 @@ void cacheTid();
 [[nodiscard]] const char* name();
 
 /// Names the calling thread, for log lines and for debuggers.
-/// Errors: never fails. The kernel keeps the first 15 bytes, name() the first 31.
+/// The kernel keeps 15 bytes, name() 31. A longer name keeps its beginning, and a number at its
+/// end with the dash before it: "gateway-frontend-12" becomes "gateway-fron-12".
+/// Errors: never fails.
 void setName(std::string_view name);
 
 }  // namespace rung::CurrentThread

@@ -56,21 +56,21 @@ class alignas(64) LogBuffer : noncopyable {
 
   /// Copies `lines`.
   /// Errors: returns false if they do not fit, or if the buffer is closed.
-  [[nodiscard]] bool append(std::string_view lines) EXCLUDES(mutex_);
+  [[nodiscard]] bool append(std::string_view lines) RUNG_EXCLUDES(mutex_);
 
   /// Lines go here from now on. Opens the buffer.
-  void addBlock(std::unique_ptr<LogBlock> block) EXCLUDES(mutex_);
-  [[nodiscard]] bool hasBlock() const EXCLUDES(mutex_);
+  void addBlock(std::unique_ptr<LogBlock> block) RUNG_EXCLUDES(mutex_);
+  [[nodiscard]] bool hasBlock() const RUNG_EXCLUDES(mutex_);
   /// Notes, at this place among the lines, that some were not taken.
-  void noteDropped(std::uint64_t lines) EXCLUDES(mutex_);
+  void noteDropped(std::uint64_t lines) RUNG_EXCLUDES(mutex_);
 
   enum class Then { stayOpen, close };
   /// For the back-end: sets `taken` in each block to what is in it now. Returns the first block, or
   /// nullptr if there is nothing to write. What is taken is written without the lock.
-  [[nodiscard]] LogBlock* take(Then then) EXCLUDES(mutex_);
+  [[nodiscard]] LogBlock* take(Then then) RUNG_EXCLUDES(mutex_);
   /// For the back-end, when all that it took is written. Returns the blocks that are free now. One
   /// is kept, unless the buffer is closed.
-  [[nodiscard]] std::vector<std::unique_ptr<LogBlock>> release() EXCLUDES(mutex_);
+  [[nodiscard]] std::vector<std::unique_ptr<LogBlock>> release() RUNG_EXCLUDES(mutex_);
 
   /// All buffers of threads: `for (auto* b = LogBuffer::first(); b != nullptr; b = b->next())`.
   [[nodiscard]] static LogBuffer* first();
@@ -89,8 +89,8 @@ class alignas(64) LogBuffer : noncopyable {
   static LogBuffer* acquireShared();
 
   mutable Mutex mutex_;
-  LogBlock* last_ GUARDED_BY(mutex_) = nullptr;
-  bool open_ GUARDED_BY(mutex_) = false;
+  LogBlock* last_ RUNG_GUARDED_BY(mutex_) = nullptr;
+  bool open_ RUNG_GUARDED_BY(mutex_) = false;
   std::atomic<LogBlock*> first_{nullptr};  // changed with mutex_ held; writeAll() only reads
 
   std::atomic<bool> inUse_{true};

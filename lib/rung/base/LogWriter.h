@@ -23,9 +23,9 @@ class LogWriter : noncopyable {
  public:
   explicit LogWriter(LogFile::Options options);
 
-  void open() EXCLUDES(mutex_);
-  void write(std::string_view lines) EXCLUDES(mutex_);
-  [[nodiscard]] std::uint64_t lostLines() const EXCLUDES(mutex_);
+  void open() RUNG_EXCLUDES(mutex_);
+  void write(std::string_view lines) RUNG_EXCLUDES(mutex_);
+  [[nodiscard]] std::uint64_t lostLines() const RUNG_EXCLUDES(mutex_);
 
   /// A merge whose lines go to this writer.
   [[nodiscard]] LogMerge newMerge();
@@ -46,12 +46,12 @@ class LogWriter : noncopyable {
   void unlockInChild();
 
  private:
-  void writeForRound(std::string_view lines) EXCLUDES(mutex_);
+  void writeForRound(std::string_view lines) RUNG_EXCLUDES(mutex_);
   void stopForRescue();
 
   const LogFile::Clock clock_;
   mutable Mutex mutex_;
-  LogFile file_ GUARDED_BY(mutex_);
+  LogFile file_ RUNG_GUARDED_BY(mutex_);
 
   std::atomic<bool> busy_{false};  // a round goes on
   std::atomic<pid_t> backEnd_{0};

@@ -14,18 +14,20 @@ namespace rung {
 
 enum class LogLevel { trace, debug, info, warn, error, fatal };
 
-/// One log line in the making: built by a LOG_ macro, written out when the statement ends.
+/// One log line. A LOG_ macro makes it, and the end of the statement writes it.
 /// A line reads `20261123 09:49:05.622287Z 14022 INFO  text - File.cc:42`.
-/// It is formatted on the stack, without memory from the heap. Where it goes is up to the output;
-/// AsyncLogging is the one for servers.
+/// It is formatted on the stack; only for a new date, once a second, a thread asks the heap.
+/// Without memory the seconds since 1970 stand in its place. Where the line goes is up to the
+/// output; AsyncLogging is the one for servers.
 /// Thread: any. A line is handed to the output whole.
 /// Errors: never fails; errno is the same after the statement as before it. A line that is longer
-/// than FixedBuffer::kBytes is cut, and says so.
+/// than FixedBuffer::kBytes is cut, and says so. Control characters of its text are escaped, see
+/// LogStream; a line is one line.
 /// Source: muduo base/Logging.h.
 class Logger : noncopyable {
  public:
   /// Receives each finished line, newline included. Called on the thread that logs, which may be
-  /// any; must not log itself.
+  /// any; must not log itself, nor throw.
   using Output = void (*)(std::string_view line);
   /// Returns when all that the output was given is out of the process.
   using Flush = void (*)();
@@ -42,9 +44,15 @@ class Logger : noncopyable {
   /// Thread: any.
   [[nodiscard]] static LogLevel level() { return level_.load(std::memory_order_relaxed); }
   static void setLevel(LogLevel level) { level_.store(level, std::memory_order_relaxed); }
+  /// The level of that name, "info" or "INFO", as an option or a file has it.
+  /// Thread: any.
+  /// Errors: throws std::invalid_argument that names the text and all levels.
+  [[nodiscard]] static LogLevel parseLevel(std::string_view text);
 
   /// Sends all later lines to `output`; nullptr brings the default back, writeToStdout().
   /// Thread: any.
+  /// Lifetime: other threads may still be in the old output when this returns. All that the old
+  /// output uses must outlive their statements.
   static void setOutput(Output output);
 
   /// For an output that holds lines back: how to get them out before an abort. nullptr: no need.
@@ -61,6 +69,8 @@ class Logger : noncopyable {
 
   /// Writes `line` to file descriptor 1, at once and whole: a line that waits in a buffer of stdio
   /// is lost in a crash, and shown twice after a fork.
+  /// Errors: a line that cannot be written is lost; there is nowhere to report it to. No signal
+  /// comes of it.
   static void writeToStdout(std::string_view line);
 
  private:
@@ -89,18 +99,42 @@ struct LogVoidify {
 
 }  // namespace rung
 
-#define RUNG_LOG(severity, savedErrno) \
-  (rung::Logger::level() > (severity)) \
-      ? static_cast<void>(0)           \
-      : rung::LogVoidify() & rung::Logger(__FILE__, __LINE__, (severity), (savedErrno)).stream()
+/// The base of the LOG_ macros. Each name in it begins with `::`, since a user may have a namespace
+/// `acme::rung`.
+#define RUNG_LOG(severity, savedErrno)   \
+  (::rung::Logger::level() > (severity)) \
+      ? static_cast<void>(0)             \
+      : ::rung::LogVoidify() &           \
+            ::rung::Logger(__FILE__, __LINE__, (severity), (savedErrno)).stream()
 
-#define LOG_TRACE RUNG_LOG(rung::LogLevel::trace, 0)
-#define LOG_DEBUG RUNG_LOG(rung::LogLevel::debug, 0)
-#define LOG_INFO RUNG_LOG(rung::LogLevel::info, 0)
-#define LOG_WARN RUNG_LOG(rung::LogLevel::warn, 0)
-#define LOG_ERROR RUNG_LOG(rung::LogLevel::error, 0)
+#define RUNG_LOG_TRACE RUNG_LOG(::rung::LogLevel::trace, 0)
+#define RUNG_LOG_DEBUG RUNG_LOG(::rung::LogLevel::debug, 0)
+#define RUNG_LOG_INFO RUNG_LOG(::rung::LogLevel::info, 0)
+#define RUNG_LOG_WARN RUNG_LOG(::rung::LogLevel::warn, 0)
+#define RUNG_LOG_ERROR RUNG_LOG(::rung::LogLevel::error, 0)
 /// Logs and aborts the process. For programmer errors only, never for what a peer can cause.
-#define LOG_FATAL RUNG_LOG(rung::LogLevel::fatal, 0)
-/// As LOG_ERROR and LOG_FATAL, with the text of errno as it was when the statement began.
-#define LOG_SYSERR RUNG_LOG(rung::LogLevel::error, errno)
-#define LOG_SYSFATAL RUNG_LOG(rung::LogLevel::fatal, errno)
+#define RUNG_LOG_FATAL RUNG_LOG(::rung::LogLevel::fatal, 0)
+/// As RUNG_LOG_ERROR and RUNG_LOG_FATAL, with the text of errno as it was when the statement began.
+#define RUNG_LOG_SYSERR RUNG_LOG(::rung::LogLevel::error, errno)
+#define RUNG_LOG_SYSFATAL RUNG_LOG(::rung::LogLevel::fatal, errno)
+
+/// The short names. A program that defines RUNG_NO_SHORT_MACROS, for all its files, has none of
+/// them. A program that includes <syslog.h> must define it: LOG_INFO and LOG_DEBUG are numbers
+/// there.
+#ifndef RUNG_NO_SHORT_MACROS
+#if defined(LOG_TRACE) || defined(LOG_DEBUG) || defined(LOG_INFO) || defined(LOG_WARN) || \
+    defined(LOG_ERROR) || defined(LOG_FATAL) || defined(LOG_SYSERR) || defined(LOG_SYSFATAL)
+#error "LOG_INFO or the like is a macro already: define RUNG_NO_SHORT_MACROS, use RUNG_LOG_INFO"
+#endif
+#define LOG_TRACE RUNG_LOG_TRACE
+#define LOG_DEBUG RUNG_LOG_DEBUG
+#define LOG_INFO RUNG_LOG_INFO
+#define LOG_WARN RUNG_LOG_WARN
+#define LOG_ERROR RUNG_LOG_ERROR
+#define LOG_FATAL RUNG_LOG_FATAL
+#define LOG_SYSERR RUNG_LOG_SYSERR
+#define LOG_SYSFATAL RUNG_LOG_SYSFATAL
+// <syslog.h> after this header would replace LOG_INFO without a warning, and `LOG_INFO << 1` would
+// be a shift. So its first line does not compile: define RUNG_NO_SHORT_MACROS.
+#pragma GCC poison LOG_EMERG
+#endif

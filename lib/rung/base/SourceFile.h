@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <string_view>
 
+#include "rung/base/noncopyable.h"  // refuses older standards
+
 namespace rung {
 
 /// The name of a source file without its directories: "File.cc" of "../src/File.cc".

@@ -9,6 +9,7 @@ namespace rung {
 /// Thread: any, one at a time.
 using Task = InlineFunction<void(), 48>;
 
-static_assert(sizeof(Task) == 64, "a Task fills one cache line");
+// With pointers of 64 bits. With 32 bits it is smaller, or has 8 bytes of padding.
+static_assert(sizeof(void*) != 8 || sizeof(Task) == 64, "a Task fills one cache line");
 
 }  // namespace rung

@@ -1,14 +1,20 @@
 #include "rung/base/ThreadPool.h"
 
+#include <algorithm>
 #include <exception>
+#include <iterator>
+#include <stdexcept>
+#include <utility>
 
+#include "rung/base/CountDownLatch.h"
+#include "rung/base/Guarded.h"
 #include "rung/base/Logging.h"
 
 namespace rung {
 
 namespace {
 
-thread_local const ThreadPool* poolOfThisWorker = nullptr;
+constinit thread_local const ThreadPool* poolOfThisWorker = nullptr;
 
 }  // namespace
 
@@ -24,60 +30,88 @@ void ThreadPool::setMaxQueueSize(std::size_t tasks) {
 }
 
 void ThreadPool::start(int numThreads) {
+  if (numThreads < 0) {
+    throw std::invalid_argument("number of threads: " + std::to_string(numThreads));
+  }
+  std::deque<Task> waiting;
   {
     const MutexLock lock(mutex_);
-    if (state_ != State::idle) LOG_FATAL << "ThreadPool " << name_ << " started twice";
+    if (state_ == State::running) LOG_FATAL << "ThreadPool " << name_ << " started twice";
+    if (state_ == State::stopping) LOG_FATAL << "ThreadPool " << name_ << " started after stop()";
     state_ = State::running;
-    numThreads_ = numThreads;
+    inline_ = numThreads == 0;
+    if (inline_) tasks_.swap(waiting);
+    initFailure_ = nullptr;
   }
+  for (Task& task : waiting)
+    runTask(task);
+  startThreads(numThreads);
+}
+
+void ThreadPool::startThreads(int numThreads) {
+  const MutexLock starting(threadsMutex_);
+  CountDownLatch initialised(numThreads);
   try {
     for (int i = 0; i < numThreads; ++i) {
-      threads_.push_back(
-          std::make_unique<Thread>([this] { work(); }, name_ + "-" + std::to_string(i + 1)));
+      threads_.push_back(std::make_unique<Thread>([this, &initialised] { work(initialised); },
+                                                  name_ + "-" + std::to_string(i + 1)));
       threads_.back()->start();
     }
+    initialised.wait();
+    const MutexLock lock(mutex_);
+    if (initFailure_ != nullptr) std::rethrow_exception(initFailure_);
   } catch (...) {
-    (void)stop();
+    {
+      const MutexLock lock(mutex_);
+      if (state_ == State::running) state_ = State::idle;  // workers end when no task is left
+      notEmpty_.notifyAll();
+      notFull_.notifyAll();
+    }
+    threads_.clear();
     throw;
   }
 }
 
 std::size_t ThreadPool::stop(OnStop what) {
   if (onWorker()) LOG_FATAL << "ThreadPool " << name_ << " stopped by one of its own workers";
-  std::deque<Task> dropped;  // destroyed outside the lock: what tasks own may call run()
+  std::deque<Task> dropped;  // destroyed outside the lock: their captures may call run()
   {
     const MutexLock lock(mutex_);
-    state_ = State::stopping;
     if (what == OnStop::dropQueued) tasks_.swap(dropped);
+    state_ = State::stopping;
     notEmpty_.notifyAll();
     notFull_.notifyAll();
   }
+  const MutexLock joining(threadsMutex_);
   for (const auto& thread : threads_)
     thread->join();
+  const MutexLock lock(mutex_);  // without a worker, some are left
+  std::move(tasks_.begin(), tasks_.end(), std::back_inserter(dropped));
+  tasks_.clear();
   return dropped.size();
 }
 
 bool ThreadPool::run(Task task) {
+  refuseEmpty(task);
   {
     const MutexLock lock(mutex_);
     while (state_ == State::running && full() && !onWorker())
       notFull_.wait(mutex_);
-    if (state_ != State::running) return false;
-    if (hasWorkers() && !full()) {
-      tasks_.push_back(std::move(task));
-      notEmpty_.notifyOne();
+    if (state_ == State::stopping) return false;
+    if (!inline_) {
+      queue(std::move(task));
       return true;
     }
   }
-  runGuarded(task);
+  runTask(task);
   return true;
 }
 
 bool ThreadPool::tryRun(Task&& task) {
+  refuseEmpty(task);
   const MutexLock lock(mutex_);
-  if (state_ != State::running || !hasWorkers() || full()) return false;
-  tasks_.push_back(std::move(task));
-  notEmpty_.notifyOne();
+  if (state_ == State::stopping || inline_ || full()) return false;
+  queue(std::move(task));
   return true;
 }
 
@@ -87,18 +121,40 @@ std::size_t ThreadPool::queueSize() const {
 }
 
 bool ThreadPool::full() const {
-  return hasWorkers() && maxQueueSize_ > 0 && tasks_.size() >= maxQueueSize_;
+  return maxQueueSize_ > 0 && tasks_.size() >= maxQueueSize_;
 }
 
 bool ThreadPool::onWorker() const {
   return poolOfThisWorker == this;
 }
 
-void ThreadPool::work() {
+void ThreadPool::refuseEmpty(const Task& task) const {
+  if (!task) LOG_FATAL << "an empty task was given to ThreadPool " << name_;
+}
+
+void ThreadPool::queue(Task&& task) {
+  tasks_.push_back(std::move(task));
+  notEmpty_.notifyOne();
+}
+
+void ThreadPool::work(CountDownLatch& initialised) {
   poolOfThisWorker = this;
-  if (init_) init_();
+  try {
+    if (init_) init_();
+  } catch (...) {
+    {
+      const MutexLock lock(mutex_);
+      initFailure_ = std::current_exception();
+    }
+    initialised.countDown();
+    return;
+  }
+  initialised.countDown();
   while (Task task = takeTask())
-    runGuarded(task);
+    runTask(task);
+  if (exit_) {
+    runGuarded(exit_, [this] { return "the thread exit callback of ThreadPool " + name_; });
+  }
 }
 
 Task ThreadPool::takeTask() {
@@ -112,7 +168,7 @@ Task ThreadPool::takeTask() {
   return task;
 }
 
-void ThreadPool::runGuarded(Task& task) {
+void ThreadPool::runTask(Task& task) {
   try {
     task();
   } catch (...) {

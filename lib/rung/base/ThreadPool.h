@@ -15,12 +15,14 @@
 
 namespace rung {
 
+class CountDownLatch;
+
 /// Threads for computation. A loop's thread must never work for long, because all its connections
 /// wait meanwhile; it hands the work to a pool, and the task hands the answer back with
 /// EventLoop::runInLoop or TcpConnection::send.
 /// Thread: any, but start() and the destructor belong to the owner.
-/// Lifetime: the destructor stops the pool and runs what is queued; on a worker's own thread that
-/// would wait for itself, and aborts.
+/// Lifetime: the destructor stops the pool and runs the queued tasks; on a worker's own thread it
+/// aborts, since it would wait for itself. See base/Thread.h for the signals that a worker takes.
 /// Source: muduo base/ThreadPool.h.
 class ThreadPool : noncopyable {
  public:
@@ -32,57 +34,74 @@ class ThreadPool : noncopyable {
   explicit ThreadPool(std::string name = "pool");
   ~ThreadPool();
 
-  /// At most `tasks` wait at a time; 0 means no bound. Before start().
+  /// At most `tasks` wait at a time, besides those that run() queues beyond the bound; 0 means no
+  /// bound. Before start().
   void setMaxQueueSize(std::size_t tasks);
-  /// Called on each worker before its first task. Before start().
+  /// Called on each worker before its first task, and after its last one. Before start().
+  /// Errors: start() throws what an init callback throws; an exception from an exit callback ends
+  /// the process with a message that names the pool.
   void setThreadInitCallback(std::function<void()> callback) { init_ = std::move(callback); }
+  void setThreadExitCallback(std::function<void()> callback) { exit_ = std::move(callback); }
   /// Called on the worker whose task threw. Without one the exception is logged. Either way the
   /// worker goes on. Before start().
   void setExceptionCallback(ExceptionCallback callback) { onException_ = std::move(callback); }
 
-  /// With 0 threads run() works inline.
-  /// Errors: throws std::system_error if the system gives too few threads; those that began are
-  /// stopped again.
-  void start(int numThreads);
+  /// Returns when all workers have been initialised. With 0 threads run() works inline: it calls
+  /// the task, which then calls any that it runs itself.
+  /// Errors: throws std::invalid_argument if negative; std::system_error if the system gives too
+  /// few threads; what an init callback throws. Then the threads that began have ended, what was
+  /// queued has been run by them or waits, and start() may be called again.
+  void start(int numThreads) RUNG_EXCLUDES(threadsMutex_, mutex_);
 
-  /// Takes no more tasks, deals with those that wait, and joins. Twice is fine. Not from a worker.
-  /// Returns how many tasks were dropped.
-  std::size_t stop(OnStop what = OnStop::runQueued) EXCLUDES(mutex_);
+  /// Takes no more tasks, runs or drops those that wait, and joins the workers. Two threads may
+  /// stop the pool at once: both return when it is done. Twice is fine. Not from a worker.
+  /// Returns how many tasks were dropped; without a start(), that is all that wait.
+  std::size_t stop(OnStop what = OnStop::runQueued) RUNG_EXCLUDES(threadsMutex_, mutex_);
 
-  /// Queues `task`; waits while the queue is full. A worker that finds its own queue full runs the
-  /// task itself, because waiting for itself it would wait for ever.
-  /// Errors: false once stopped, with the task destroyed and not run.
-  bool run(Task task) EXCLUDES(mutex_);
+  /// Queues `task`; waits while the queue is full. Before start() tasks wait for it.
+  /// A worker does not wait, since it would wait for itself, nor does a caller before start():
+  /// their tasks are queued beyond the bound. If each task runs one successor, the queue is above
+  /// its bound by one task per worker at most; a task that runs many adds as many.
+  /// Errors: returns false once stopped; the task is then destroyed and not run. Aborts if `task`
+  /// is empty.
+  bool run(Task task) RUNG_EXCLUDES(mutex_);
 
-  /// As run(), but returns false at once if the queue is full, so that an I/O thread can say
-  /// "busy". `task` is moved from only if it was taken.
-  [[nodiscard]] bool tryRun(Task&& task) EXCLUDES(mutex_);
+  /// As run(), but returns false at once if the queue is full or there are no workers, so that an
+  /// I/O thread can say "busy". `task` is moved from only if it was taken.
+  [[nodiscard]] bool tryRun(Task&& task) RUNG_EXCLUDES(mutex_);
 
   /// How many tasks wait.
-  [[nodiscard]] std::size_t queueSize() const EXCLUDES(mutex_);
+  [[nodiscard]] std::size_t queueSize() const RUNG_EXCLUDES(mutex_);
 
  private:
   enum class State { idle, running, stopping };
 
-  [[nodiscard]] bool hasWorkers() const REQUIRES(mutex_) { return numThreads_ > 0; }
-  [[nodiscard]] bool full() const REQUIRES(mutex_);
+  [[nodiscard]] bool full() const RUNG_REQUIRES(mutex_);
   [[nodiscard]] bool onWorker() const;
-  void work();
-  Task takeTask() EXCLUDES(mutex_);
-  void runGuarded(Task& task);
+  void refuseEmpty(const Task& task) const;
+  void queue(Task&& task) RUNG_REQUIRES(mutex_);
+  void startThreads(int numThreads) RUNG_EXCLUDES(threadsMutex_, mutex_);
+  void work(CountDownLatch& initialised);
+  Task takeTask() RUNG_EXCLUDES(mutex_);
+  void runTask(Task& task);
 
   const std::string name_;
   std::function<void()> init_;
+  std::function<void()> exit_;
   ExceptionCallback onException_;
-  std::vector<std::unique_ptr<Thread>> threads_;  // the owner's alone
+
+  // Held while threads are made or joined. If two threads stop the pool, one waits for the other.
+  Mutex threadsMutex_;
+  std::vector<std::unique_ptr<Thread>> threads_ RUNG_GUARDED_BY(threadsMutex_);
 
   mutable Mutex mutex_;
   Condition notEmpty_;
   Condition notFull_;
-  std::deque<Task> tasks_ GUARDED_BY(mutex_);
-  std::size_t maxQueueSize_ GUARDED_BY(mutex_) = 0;
-  int numThreads_ GUARDED_BY(mutex_) = 0;
-  State state_ GUARDED_BY(mutex_) = State::idle;
+  std::deque<Task> tasks_ RUNG_GUARDED_BY(mutex_);
+  std::size_t maxQueueSize_ RUNG_GUARDED_BY(mutex_) = 0;
+  bool inline_ RUNG_GUARDED_BY(mutex_) = false;  // running, with 0 threads
+  State state_ RUNG_GUARDED_BY(mutex_) = State::idle;
+  std::exception_ptr initFailure_ RUNG_GUARDED_BY(mutex_);
 };
 
 }  // namespace rung

@@ -47,18 +47,20 @@ Timestamp Timestamp::now() {
 
 std::string Timestamp::toString() const {
   const Split s = split(microseconds_);
-  const time_t seconds = s.seconds;
+  const auto seconds = static_cast<time_t>(s.seconds);  // 32 bits on some machines
   tm when{};
   // gmtime() would answer in a buffer shared by all threads.
-  if (gmtime_r(&seconds, &when) == nullptr) return bareCount(microseconds_);
+  if (seconds != s.seconds || gmtime_r(&seconds, &when) == nullptr) return bareCount(microseconds_);
   return format(when, s.microseconds, "Z");
 }
 
 std::string Timestamp::toLocalString() const {
   const Split s = split(microseconds_);
-  const time_t seconds = s.seconds;
+  const auto seconds = static_cast<time_t>(s.seconds);
   tm when{};
-  if (localtime_r(&seconds, &when) == nullptr) return bareCount(microseconds_);
+  if (seconds != s.seconds || localtime_r(&seconds, &when) == nullptr) {
+    return bareCount(microseconds_);
+  }
   char zone[16];
   if (strftime(zone, sizeof zone, "%z", &when) == 0) zone[0] = '\0';
   return format(when, s.microseconds, zone);

@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <string>
 
+#include "rung/base/noncopyable.h"  // refuses older standards
+
 namespace rung {
 
 /// A moment of wall-clock time, in microseconds since 1970-01-01 00:00:00 UTC.
 /// For display and log lines. Deadlines are std::chrono::steady_clock time points instead: the wall
-/// clock jumps when somebody sets it, and a timer that follows it fires early, late or never.
+/// clock jumps when it is set, and a timer that follows it fires early, late or never.
 /// Thread: any; it is a value, pass it by copy.
 /// Source: clock_gettime(2); muduo base/Timestamp.h.
 class Timestamp {
@@ -20,7 +22,7 @@ class Timestamp {
   /// Units: microseconds since the epoch; negative before 1970.
   constexpr explicit Timestamp(std::int64_t microseconds) : microseconds_(microseconds) {}
 
-  /// The present, as CLOCK_REALTIME gives it.
+  /// The present time, from CLOCK_REALTIME.
   /// Errors: never fails.
   [[nodiscard]] static Timestamp now();
 
@@ -42,13 +44,21 @@ class Timestamp {
   std::int64_t microseconds_ = 0;
 };
 
+/// Adds to a moment, and subtracts one from another.
+/// Errors: never fails; a result out of range becomes the nearest number in range.
 constexpr Timestamp operator+(Timestamp t, std::chrono::microseconds d) {
-  return Timestamp(t.microsecondsSinceEpoch() + d.count());
+  std::int64_t sum = 0;
+  if (!__builtin_add_overflow(t.microsecondsSinceEpoch(), d.count(), &sum)) return Timestamp(sum);
+  return Timestamp(d.count() < 0 ? INT64_MIN : INT64_MAX);
 }
 
 constexpr std::chrono::microseconds operator-(Timestamp later, Timestamp earlier) {
-  return std::chrono::microseconds(later.microsecondsSinceEpoch() -
-                                   earlier.microsecondsSinceEpoch());
+  std::int64_t difference = 0;
+  if (__builtin_sub_overflow(later.microsecondsSinceEpoch(), earlier.microsecondsSinceEpoch(),
+                             &difference)) {
+    difference = earlier.microsecondsSinceEpoch() > 0 ? INT64_MIN : INT64_MAX;
+  }
+  return std::chrono::microseconds(difference);
 }
 
 }  // namespace rung

@@ -1,10 +1,14 @@
 #include "rung/net/Acceptor.h"
 
-#include <fcntl.h>
+#include <sys/eventfd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <new>
+#include <stdexcept>
 #include <system_error>
 
+#include "rung/base/Guarded.h"
 #include "rung/base/Logging.h"
 #include "rung/net/EventLoop.h"
 
@@ -14,7 +18,16 @@ namespace {
 
 constexpr std::chrono::seconds kBetweenWarnings{10};
 
+EventLoop* checkedLoop(EventLoop* loop, const InetAddress& address) {
+  if (loop == nullptr) LOG_FATAL << "Acceptor on " << address.toIpPort() << " without an EventLoop";
+  return loop;
+}
+
 Socket boundSocket(const InetAddress& address, const Acceptor::Options& options) {
+  if (options.acceptsPerEvent < 1) {
+    throw std::invalid_argument("Acceptor on " + address.toIpPort() + ": acceptsPerEvent is " +
+                                std::to_string(options.acceptsPerEvent));
+  }
   Socket socket = Socket::create(address.family());
   // Without it, a restarted server could not bind for a minute: connections that its predecessor
   // closed are in TIME_WAIT on the same port.
@@ -23,6 +36,9 @@ Socket boundSocket(const InetAddress& address, const Acceptor::Options& options)
   if (options.reusePort && !socket.setReusePort(true)) {
     throw std::system_error(errno, std::generic_category(), "setsockopt SO_REUSEPORT");
   }
+  if (options.ipv6Only && address.isIpv6() && !socket.setIpv6Only(true)) {
+    throw std::system_error(errno, std::generic_category(), "setsockopt IPV6_V6ONLY");
+  }
   socket.bind(address);
   return socket;
 }
@@ -30,7 +46,7 @@ Socket boundSocket(const InetAddress& address, const Acceptor::Options& options)
 }  // namespace
 
 Acceptor::Acceptor(EventLoop* loop, const InetAddress& listenAddress, Options options)
-    : loop_(loop),
+    : loop_(checkedLoop(loop, listenAddress)),
       options_(options),
       acceptSocket_(boundSocket(listenAddress, options)),
       localAddress_(acceptSocket_.localAddress()),
@@ -38,12 +54,16 @@ Acceptor::Acceptor(EventLoop* loop, const InetAddress& listenAddress, Options op
       retryTimer_(loop, [this] { resume(); }) {
   acceptChannel_.setReadCallback([this](Timestamp) { handleRead(); });
   openReserve();
-  if (!idleFd_.valid()) {
-    throw std::system_error(errno, std::generic_category(), "open /dev/null");
+  if (!reserveFd_.valid()) {
+    throw std::system_error(errno, std::generic_category(),
+                            "eventfd, the descriptor in reserve for " + localAddress_.toIpPort());
   }
 }
 
 Acceptor::~Acceptor() {
+  if (inCallback_) {
+    LOG_FATAL << "Acceptor on " << localAddress_.toIpPort() << " destroyed by its own callback";
+  }
   acceptChannel_.remove();
 }
 
@@ -54,29 +74,62 @@ void Acceptor::listen() {
   listening_ = true;
 }
 
+void Acceptor::stopAccepting() {
+  loop_->assertInLoopThread();
+  if (std::exchange(draining_, true)) return;  // called again, by the callback
+  // As many as the queue holds, which is one more than the backlog. Not until it is empty: clients
+  // may come as fast as they are taken.
+  for (auto left = static_cast<unsigned>(options_.backlog) + 1ULL; listening_ && left > 0; --left) {
+    if (!acceptOne()) break;
+  }
+  close();
+}
+
 void Acceptor::close() {
   listening_ = false;
   retryTimer_.disarm();
   acceptChannel_.remove();
   acceptSocket_.close();
+  reserveFd_.reset();
 }
 
-// One connection for each event. Level-triggered, the rest is reported again; in between, the
-// connections that exist get their turn.
+// Accepts several for each event, so that newcomers do not wait for one round each. Not all: epoll
+// is level-triggered and reports the rest again, and other connections get their turn in between.
 void Acceptor::handleRead() {
-  Socket::Accepted accepted = acceptSocket_.accept();
-  if (accepted.error != 0) {
-    handleError(accepted.error);
-  } else if (newConnectionCallback_) {
-    newConnectionCallback_(std::move(accepted.socket), accepted.peer);
+  int left = options_.acceptsPerEvent - 1;
+  if (!acceptOne() || left == 0) return;
+  // It is cheap to ask how many wait. An accept on an empty queue is not cheap: Linux makes a file
+  // before it looks into the queue. Mostly there is one connection.
+  for (left = std::min(left, acceptSocket_.waiting()); left > 0 && acceptOne(); --left) {
   }
 }
 
-void Acceptor::handleError(int error) {
+bool Acceptor::acceptOne() {
+  if (!reserveFd_.valid()) openReserve();  // lost in an earlier shortage: comes before newcomers
+  Socket::Accepted accepted = acceptSocket_.accept();
+  if (accepted.error != 0) return handleError(accepted.error);
+  if (!newConnectionCallback_) return true;
+  bool goOn = true;
+  const bool outer = std::exchange(inCallback_, true);
+  runGuarded(
+      [&] {
+        try {
+          newConnectionCallback_(std::move(accepted.socket), accepted.peer);
+        } catch (const std::bad_alloc&) {  // the connection is closed by now
+          goOn = handleError(ENOMEM);
+        }
+      },
+      [&] { return "the callback of the Acceptor on " + localAddress_.toIpPort(); });
+  inCallback_ = outer;
+  return goOn && listening_;
+}
+
+bool Acceptor::handleError(int error) {
   switch (error) {
-    case EAGAIN:        // the peer has given up between the event and now
-    case EINTR:         // a signal; the next event follows at once
-    case ECONNABORTED:  // likewise given up
+    case EAGAIN:  // nobody waits any more
+      return false;
+    case EINTR:         // a signal
+    case ECONNABORTED:  // the peer has given up
     case EPROTO:
     // Linux reports errors of the new connection's network as errors of accept: accept(2).
     case ENETDOWN:
@@ -87,36 +140,37 @@ void Acceptor::handleError(int error) {
     case EOPNOTSUPP:
     case ENETUNREACH:
     case ETIMEDOUT:
-      return;
+      return true;
     case EMFILE:  // this process is out of descriptors: its connections will free some
       warn("out of descriptors, closing new connections", error);
-      refuseOne();
-      return;
+      return refuseOne();
     default:  // ENFILE, ENOBUFS, ENOMEM: the machine is short of something. EPERM: a firewall, or a
-              // filter of system calls, which may last. Also what nobody foresaw.
+              // filter of system calls, which may last. Also any other error.
       warn("accept fails, trying again soon", error);
-      pause();
+      return pause();
   }
 }
 
-void Acceptor::refuseOne() {
-  idleFd_.reset();
-  // The number just freed serves for this accept, unless another thread was faster.
+bool Acceptor::refuseOne() {
+  reserveFd_.reset();
+  // This accept gets the number just freed, unless another thread was faster.
   Socket::Accepted unlucky = acceptSocket_.accept();
   if (unlucky.error == 0) ++refused_;
   const bool stillShort = unlucky.error == EMFILE || unlucky.error == ENFILE;
   unlucky.socket.close();
   openReserve();
-  if (stillShort || !idleFd_.valid()) pause();
+  if (stillShort || !reserveFd_.valid()) return pause();
+  return true;
 }
 
-void Acceptor::pause() {
+bool Acceptor::pause() {
+  if (!listening_) return false;  // a callback has closed it, and then run out of memory
   acceptChannel_.disableReading();
   retryTimer_.arm(kPause);
+  return false;
 }
 
 void Acceptor::resume() {
-  if (!idleFd_.valid()) openReserve();
   try {
     acceptChannel_.enableReading();
   } catch (const std::system_error& e) {
@@ -126,16 +180,21 @@ void Acceptor::resume() {
 }
 
 void Acceptor::openReserve() {
-  idleFd_ = UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  // Any descriptor would do. An eventfd needs no file, and each loop has one anyway.
+  reserveFd_ = UniqueFd(::eventfd(0, EFD_CLOEXEC));
 }
 
-// Peers decide how often this happens, so time decides how often it is logged.
+// Peers decide how often this happens, so the log gets only one line in each interval.
 void Acceptor::warn(const char* what, int error) {
   const auto now = TimerFd::Clock::now();
   if (now < nextWarning_) return;
   nextWarning_ = now + kBetweenWarnings;
-  LOG_WARN << "listening on " << localAddress_.toIpPort() << ": " << what << ": "
-           << std::generic_category().message(error) << "; " << refused_ << " refused so far";
+  try {
+    LOG_WARN << "listening on " << localAddress_.toIpPort() << ": " << what << ": "
+             << std::generic_category().message(error) << "; " << refused_ << " refused so far";
+  } catch (const std::bad_alloc&) {
+    // There is no memory for the warning.
+  }
 }
 
 }  // namespace rung

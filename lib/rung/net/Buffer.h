@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "rung/base/noncopyable.h"  // refuses older standards
 #include "rung/net/IoResult.h"
 
 namespace rung {
@@ -22,19 +23,20 @@ namespace rung {
 ///
 /// The room in front lets a length header be put before a body that is there already.
 /// An empty Buffer owns no memory. A Buffer may stand on a block that is lent to it for a while
-/// (see readFd()), so that a connection which keeps nothing unread costs none either. Thread: one
-/// at a time. Lifetime: pointers and views into it are good until the next call that is not const.
+/// (see readFd()), so that a connection which keeps nothing unread costs none either.
+/// Thread: one at a time.
+/// Lifetime: pointers and views into it are good until the next call that is not const.
 /// Errors: asking for more bytes than there are is a programmer's error and aborts. Appending
-/// throws std::bad_alloc. Source: muduo net/Buffer.h; the idea of the room in front is Netty's
-/// ChannelBuffer.
+/// throws std::bad_alloc.
+/// Source: muduo net/Buffer.h; the idea of the room in front is Netty's ChannelBuffer.
 class Buffer {
  public:
   /// Room in front of the first byte: enough for a 64-bit length.
   static constexpr std::size_t kCheapPrepend = 8;
 
   Buffer() = default;
-  /// Moves and swaps give a Buffer on a lent block memory of its own first. Where that memory is
-  /// not to be had, they end the process.
+  /// Moves and swaps give a Buffer on a lent block memory of its own first. If there is no memory
+  /// for it, they end the process.
   Buffer(Buffer&& other) noexcept;
   Buffer& operator=(Buffer&& other) noexcept;
   ~Buffer() = default;
@@ -74,6 +76,7 @@ class Buffer {
     return number;
   }
 
+  /// Lifetime: `bytes` are not of this Buffer, which may move its own to have room.
   void append(std::string_view bytes);
   void append(const void* bytes, std::size_t size) {
     append(std::string_view(static_cast<const char*>(bytes), size));

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -21,6 +22,9 @@ using TcpConnectionPtr = std::shared_ptr<TcpConnection>;
 using ConnectionCallback = std::function<void(const TcpConnectionPtr&)>;
 /// Bytes have arrived. Retrieve from the Buffer what you can use; the rest stays and is there the
 /// next time, with more behind it. The Buffer is lent for the length of the call.
+/// Bytes that are left while reading is stopped, or while outputBytes() is at the high-water mark
+/// or above, are offered again on startRead(), or when output is back below, also without new
+/// bytes.
 using MessageCallback = std::function<void(const TcpConnectionPtr&, Buffer&, Timestamp)>;
 /// All that was sent has been handed to the kernel.
 using WriteCompleteCallback = std::function<void(const TcpConnectionPtr&)>;
@@ -28,10 +32,16 @@ using WriteCompleteCallback = std::function<void(const TcpConnectionPtr&)>;
 using WaterMarkCallback = std::function<void(const TcpConnectionPtr&, std::size_t bytes)>;
 /// The peer will send no more, but may still read.
 using HalfCloseCallback = std::function<void(const TcpConnectionPtr&)>;
+/// The server stops: finish what the connection owes, and end it with shutdown() or close().
+using DrainCallback = std::function<void(const TcpConnectionPtr&)>;
 /// For the owner of a connection: let go of it.
 using CloseCallback = std::function<void(const TcpConnectionPtr&)>;
+/// For the owner of a connection: cut it if it is still there after this time.
+using LingerCallback =
+    std::function<void(const TcpConnectionPtr&, std::chrono::steady_clock::duration)>;
 
-/// What bounds the memory of a connection. Units: bytes.
+/// Bounds the memory of a connection.
+/// Units: bytes.
 struct ConnectionLimits {
   /// From this much output on, the peer reads too slowly: the high-water callback is called and,
   /// with `pauseReading`, nothing more is read from that peer, until the output is down to `low`.
@@ -43,20 +53,30 @@ struct ConnectionLimits {
   std::size_t maxInput = 64 << 20;
 };
 
-/// What all connections of one server on one loop have in common: one block for all of them, where
-/// a copy of each std::function in each connection would be most of its size.
+/// All that a connection calls back, and what bounds it: one set for any number of connections. A
+/// set that is in use is never changed, only replaced: see TcpConnection::setCallbacks().
+struct ConnectionCallbacks {
+  ConnectionCallback connection;
+  MessageCallback message;
+  WriteCompleteCallback writeComplete;
+  WaterMarkCallback highWaterMark;
+  WaterMarkCallback lowWaterMark;
+  HalfCloseCallback halfClose;
+  DrainCallback drain;
+  ConnectionLimits limits;
+};
+
+/// The common data of all connections of one server on one loop. They share one block, since a copy
+/// in each connection would be most of its size.
 struct ConnectionProfile {
   EventLoop* loop = nullptr;
   std::shared_ptr<Mailbox> mailbox;
   std::string serverName;
-  ConnectionLimits limits;
-  ConnectionCallback connectionCallback;
-  MessageCallback messageCallback;
-  WriteCompleteCallback writeCompleteCallback;
-  WaterMarkCallback highWaterMarkCallback;
-  WaterMarkCallback lowWaterMarkCallback;
-  HalfCloseCallback halfCloseCallback;
+  ConnectionCallbacks callbacks;
   CloseCallback closeCallback;
+  LingerCallback lingerCallback;
+  /// The unit of idle time: a connection notes it when bytes move. Only the loop's thread uses it.
+  mutable std::uint32_t ticks = 0;
 };
 
 }  // namespace rung

@@ -8,7 +8,9 @@
 namespace rung {
 
 EventLoopThreadPool::EventLoopThreadPool(EventLoop* baseLoop, std::string name)
-    : baseLoop_(baseLoop), name_(std::move(name)) {}
+    : baseLoop_(baseLoop), name_(std::move(name)) {
+  if (baseLoop == nullptr) LOG_FATAL << "EventLoopThreadPool " << name_ << " without a base loop";
+}
 
 EventLoopThreadPool::~EventLoopThreadPool() = default;
 
@@ -20,6 +22,11 @@ void EventLoopThreadPool::setThreadNum(int numThreads) {
   numThreads_ = numThreads;
 }
 
+void EventLoopThreadPool::setThreadExitCallback(ThreadExitCallback callback) {
+  if (started_) LOG_FATAL << "setThreadExitCallback() of pool " << name_ << " after start()";
+  exit_ = std::move(callback);
+}
+
 void EventLoopThreadPool::start(const ThreadInitCallback& init) {
   baseLoop_->assertInLoopThread();
   if (started_) LOG_FATAL << "EventLoopThreadPool " << name_ << " started twice";
@@ -27,6 +34,7 @@ void EventLoopThreadPool::start(const ThreadInitCallback& init) {
     for (int i = 0; i < numThreads_; ++i) {
       threads_.push_back(
           std::make_unique<EventLoopThread>(init, name_ + "-" + std::to_string(i + 1)));
+      threads_.back()->setThreadExitCallback(exit_);
       loops_.push_back(threads_.back()->startLoop());
     }
   } catch (...) {
@@ -34,8 +42,8 @@ void EventLoopThreadPool::start(const ThreadInitCallback& init) {
     threads_.clear();
     throw;
   }
-  started_ = true;
   if (numThreads_ == 0 && init) init(baseLoop_);
+  started_ = true;
 }
 
 EventLoop* EventLoopThreadPool::getNextLoop() {

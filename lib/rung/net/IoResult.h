@@ -4,8 +4,8 @@
 
 namespace rung {
 
-/// What a read or write did: a count, or the errno of its failure. Returned together, because errno
-/// itself may change before the caller looks.
+/// The result of a read or write: a count, or the errno of its failure. They are returned together,
+/// because errno itself may change before the caller looks.
 struct IoResult {
   std::size_t bytes = 0;
   int error = 0;

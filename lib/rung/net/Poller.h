@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <memory>
 #include <vector>
 
@@ -29,13 +30,14 @@ class Poller : noncopyable {
   /// Tells the Channels that are still registered that their loop is gone.
   virtual ~Poller();
 
-  /// Waits for at most `timeout` and appends the ready Channels, their revents set. The list
-  /// belongs to the loop, which reuses its memory and strikes out what is removed while it is
-  /// worked off. Errors: a signal ends the wait early with nothing appended. Units: milliseconds;
-  /// negative waits for ever.
+  /// Waits for at most `timeout`, sets the revents of the ready Channels, and appends them. The
+  /// loop owns the list, reuses its memory, and takes out Channels that are removed during the
+  /// batch.
+  /// Errors: a signal ends the wait early with nothing appended.
+  /// Units: milliseconds; negative waits for ever.
   virtual Timestamp poll(std::chrono::milliseconds timeout, ChannelList& activeChannels) = 0;
 
-  /// Registers the Channel, or changes what is watched for, to channel->events().
+  /// Registers the Channel, or changes its interest, to channel->events().
   /// Errors: throws std::system_error when the kernel refuses the descriptor.
   virtual void updateChannel(Channel* channel) = 0;
 
@@ -47,13 +49,24 @@ class Poller : noncopyable {
  protected:
   Poller() = default;
 
-  /// Enters the Channel in the table; two Channels on one descriptor are a programmer's error.
+  /// Adds the Channel to the table; its place becomes Channel::index().
   void remember(Channel* channel);
-  void forget(const Channel* channel);
+  /// Takes it out, and moves the last one to its place. Returns that place.
+  std::size_t forget(Channel* channel);
+  /// Makes room for `wanted` more in `list`, and returns for how many there is room. These are
+  /// fewer if memory is short: the kernel reports the others again.
+  /// Errors: throws std::bad_alloc if there is room for none.
+  static std::size_t roomIn(ChannelList& list, std::size_t wanted) {
+    return list.capacity() - list.size() >= wanted ? wanted : makeRoom(list, wanted);
+  }
+  /// In no order. If it were indexed by descriptor, each loop would need room for the descriptors
+  /// of all loops.
+  [[nodiscard]] const ChannelList& channels() const { return channels_; }
 
  private:
-  /// Indexed by descriptor. The kernel hands out the lowest free number, so this stays dense.
-  std::vector<Channel*> channels_;
+  static std::size_t makeRoom(ChannelList& list, std::size_t wanted);
+
+  ChannelList channels_;
 };
 
 }  // namespace rung

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <string>
 #include <system_error>
 
@@ -51,6 +52,14 @@ Socket::Accepted Socket::accept() {
   return {.socket = Socket(UniqueFd(accepted)), .peer = InetAddress(peer)};
 }
 
+int Socket::waiting() const {
+  // For a listening socket, "unacknowledged" means not accepted: tcp_get_info() in the kernel.
+  tcp_info info{};
+  socklen_t length = offsetof(tcp_info, tcpi_sacked);
+  if (::getsockopt(fd(), IPPROTO_TCP, TCP_INFO, &info, &length) != 0) return 0;
+  return static_cast<int>(info.tcpi_unacked);
+}
+
 void Socket::shutdownWrite() {
   if (::shutdown(fd(), SHUT_WR) != 0 && errno != ENOTCONN) LOG_SYSERR << "shutdown";
 }
@@ -60,6 +69,9 @@ bool Socket::setReuseAddress(bool on) {
 }
 bool Socket::setReusePort(bool on) {
   return setOption(SOL_SOCKET, SO_REUSEPORT, on);
+}
+bool Socket::setIpv6Only(bool on) {
+  return setOption(IPPROTO_IPV6, IPV6_V6ONLY, on);
 }
 bool Socket::setTcpNoDelay(bool on) {
   return setOption(IPPROTO_TCP, TCP_NODELAY, on);

@@ -28,14 +28,20 @@ class Socket {
 
   /// Takes one connection from the queue.
   [[nodiscard]] Accepted accept();
+  /// How many connections wait in the queue of a listening socket.
+  /// Errors: 0 where the kernel does not say.
+  [[nodiscard]] int waiting() const;
 
   /// Sends what is queued and then a FIN; the peer reads to the end of file. Reading goes on.
-  /// Errors: a peer that is gone already is not one.
+  /// Errors: none if the peer is gone already.
   void shutdownWrite();
 
-  /// Each sets one option. Errors: false, with errno.
+  /// Each sets one option.
+  /// Errors: returns false, with errno.
   bool setReuseAddress(bool on);
   bool setReusePort(bool on);
+  /// An IPv6 socket bound to "::" takes no IPv4 connections. Before bind().
+  bool setIpv6Only(bool on);
   /// Send small segments at once instead of waiting for the acknowledgement of the one before.
   bool setTcpNoDelay(bool on);
   /// Let the kernel probe a silent peer. Its default first probe is after two hours.
@@ -45,7 +51,7 @@ class Socket {
   [[nodiscard]] InetAddress localAddress() const;
   [[nodiscard]] InetAddress peerAddress() const;
 
-  /// SO_ERROR: the error that waits on this socket, which is cleared by asking; 0 if there is none.
+  /// SO_ERROR: the pending error of this socket, which the call clears; 0 if there is none.
   [[nodiscard]] int takeError();
 
   [[nodiscard]] int fd() const { return fd_.get(); }

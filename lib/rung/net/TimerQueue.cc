@@ -1,10 +1,12 @@
 #include "rung/net/TimerQueue.h"
 
-#include <algorithm>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
+#include "rung/base/Deadline.h"
+#include "rung/base/Guarded.h"
 #include "rung/base/Logging.h"
 
 namespace rung {
@@ -32,8 +34,7 @@ TimerId TimerQueue::addEvery(Clock::duration interval, Task callback) {
 }
 
 TimerQueue::Clock::time_point TimerQueue::fromNow(Clock::duration delay) const {
-  const Clock::time_point now = now_();
-  return now + std::min(delay, Clock::time_point::max() - now);  // as long as the clock goes
+  return deadlineAfter(delay, now_());
 }
 
 TimerId TimerQueue::add(Clock::time_point deadline, Clock::duration interval, Task&& callback) {
@@ -42,15 +43,15 @@ TimerId TimerQueue::add(Clock::time_point deadline, Clock::duration interval, Ta
   if (closed_) return {};
   const TimerId id = heap_.add(deadline, interval, std::move(callback));
   if (deadline < armed_) {
-    // On whichever thread this is: the kernel does not mind, and wakes the loop when it is time.
-    // Under the mutex, so that two threads cannot set it in the wrong order.
+    // Any thread may set it: the kernel wakes the loop at the deadline. Under the mutex, so that
+    // two threads cannot set it in the wrong order.
     armed_ = deadline;
     timerFd_.arm(deadline);
   }
   return id;
 }
 
-// The callback is destroyed here, outside the lock: what it owns may cancel other timers.
+// The callback is destroyed here, outside the lock: its captures may cancel other timers.
 bool TimerQueue::cancel(TimerId id) {
   return remove(id).has_value();
 }
@@ -77,13 +78,16 @@ void TimerQueue::close() {
 void TimerQueue::runExpired() noexcept {
   {
     const MutexLock lock(mutex_);
-    heap_.takeExpired(now_(), batch_);
+    try {
+      heap_.takeExpired(now_(), batch_);
+    } catch (const std::bad_alloc&) {  // the rest stays due, for the next round
+    }
   }
   for (const TimerHeap::Expired& expired : batch_)
     run(expired);
   batch_.clear();
-  // Once for all that the batch has added: as long as it ran, armed_ had passed, and what was added
-  // was later.
+  // Once for all timers that the batch has added. While it ran, armed_ was in the past and each new
+  // deadline later, so add() has not set the timerfd.
   const MutexLock lock(mutex_);
   armed_ = heap_.earliest();
   if (armed_ != Clock::time_point::max()) timerFd_.arm(armed_);
@@ -97,7 +101,7 @@ Task TimerQueue::start(TimerId id) {
 void TimerQueue::run(const TimerHeap::Expired& expired) {
   Task callback = start(expired.id);
   if (!callback) return;  // cancelled since the batch was put together
-  callback();
+  runGuarded(callback, [] { return std::string("the callback of a timer"); });
   if (!expired.repeats) return;
   const Clock::time_point now = now_();
   const MutexLock lock(mutex_);

@@ -16,10 +16,9 @@ namespace rung {
 class EventLoop;
 
 /// The timers of one loop: a TimerHeap, and one timerfd that is set to the earliest deadline.
-/// One mutex guards the heap, so that any thread adds and cancels on the spot: an id is good as
-/// soon as it is returned, and no task has to travel to the loop. For the loop itself that lock is
-/// free, save at the moment when another thread is inside. Callbacks run, and are destroyed,
-/// outside of it.
+/// One mutex guards the heap, so that any thread adds and cancels at once: the id is valid as soon
+/// as it is returned, and no task goes to the loop. The loop waits for the lock only while another
+/// thread holds it. Callbacks run, and are destroyed, outside the lock.
 /// Thread: any, where nothing else is said.
 /// Lifetime: made on the loop's thread, destroyed before the loop or by it. Timers that are left
 /// are destroyed without having run.
@@ -36,41 +35,42 @@ class TimerQueue : noncopyable {
   ~TimerQueue();
 
   /// See EventLoop::runAt(), runAfter(), runEvery() and cancel().
-  TimerId addAt(Clock::time_point deadline, Task callback) EXCLUDES(mutex_);
-  TimerId addAfter(Clock::duration delay, Task callback) EXCLUDES(mutex_);
-  TimerId addEvery(Clock::duration interval, Task callback) EXCLUDES(mutex_);
-  bool cancel(TimerId id) EXCLUDES(mutex_);
+  TimerId addAt(Clock::time_point deadline, Task callback) RUNG_EXCLUDES(mutex_);
+  TimerId addAfter(Clock::duration delay, Task callback) RUNG_EXCLUDES(mutex_);
+  TimerId addEvery(Clock::duration interval, Task callback) RUNG_EXCLUDES(mutex_);
+  bool cancel(TimerId id) RUNG_EXCLUDES(mutex_);
 
   /// How many are waiting.
-  [[nodiscard]] std::size_t size() const EXCLUDES(mutex_);
+  [[nodiscard]] std::size_t size() const RUNG_EXCLUDES(mutex_);
 
   /// Destroys all timers, and from now on refuses new ones: they get an id that names none.
   /// For the loop that is being destroyed, and for the destructor.
-  void close() EXCLUDES(mutex_);
+  void close() RUNG_EXCLUDES(mutex_);
 
-  /// Runs what is due. What its callbacks add is left for the next round of the loop, even if it is
-  /// due already, so that I/O gets its turn.
-  /// Thread: loop, not from a timer's callback. The timerfd calls it; tests do.
-  void runExpired() noexcept EXCLUDES(mutex_);
+  /// Runs the timers that are due. A timer that a callback adds waits for the next round of the
+  /// loop, even if it is due already, so that I/O gets its turn.
+  /// Thread: loop, not from a timer's callback. The event of the timerfd calls it, and tests do.
+  void runExpired() noexcept RUNG_EXCLUDES(mutex_);
 
  private:
   [[nodiscard]] Clock::time_point fromNow(Clock::duration delay) const;
   TimerId add(Clock::time_point deadline, Clock::duration interval, Task&& callback)
-      EXCLUDES(mutex_);
-  [[nodiscard]] std::optional<Task> remove(TimerId id) EXCLUDES(mutex_);
-  [[nodiscard]] Task start(TimerId id) EXCLUDES(mutex_);
-  void run(const TimerHeap::Expired& expired) EXCLUDES(mutex_);
+      RUNG_EXCLUDES(mutex_);
+  [[nodiscard]] std::optional<Task> remove(TimerId id) RUNG_EXCLUDES(mutex_);
+  [[nodiscard]] Task start(TimerId id) RUNG_EXCLUDES(mutex_);
+  void run(const TimerHeap::Expired& expired) RUNG_EXCLUDES(mutex_);
 
   const Now now_;
   TimerFd timerFd_;
   std::vector<TimerHeap::Expired> batch_;  // the loop's own
 
   mutable Mutex mutex_;
-  TimerHeap heap_ GUARDED_BY(mutex_);
-  // What the timerfd is set to. It is set anew only when something earlier is added, or when it has
-  // rung: cancelling the earliest timer leaves it alone, and costs at most one idle round later.
-  Clock::time_point armed_ GUARDED_BY(mutex_) = Clock::time_point::max();
-  bool closed_ GUARDED_BY(mutex_) = false;
+  TimerHeap heap_ RUNG_GUARDED_BY(mutex_);
+  // The deadline that the timerfd is set to. It is set again only when an earlier timer is added,
+  // or after it has expired: cancelling the earliest timer leaves it alone, and costs at most one
+  // idle round later.
+  Clock::time_point armed_ RUNG_GUARDED_BY(mutex_) = (Clock::time_point::max)();
+  bool closed_ RUNG_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace rung

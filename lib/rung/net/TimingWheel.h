@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -14,13 +15,13 @@ class EventLoop;
 class Mailbox;
 
 /// Finds out which of many objects have been idle for too long: the connections of one loop.
-/// A timer for each would be moved in a heap with every message. Here a message costs the store of
-/// one number: what turns is a ring of buckets, one for each tick, and only when a bucket comes up,
-/// once per timeout, is an entry in it looked at. If it was refreshed in the meantime, it is moved
-/// to the bucket of its last refresh, else it is idle. The price is precision: an entry is expired
+/// With a timer for each, every message would move a timer in a heap. Here a message stores one
+/// number. The wheel is a ring of buckets, one for each tick. It looks at an entry only when its
+/// bucket comes up, once per timeout: if the entry was refreshed in the meantime, it moves to the
+/// bucket of its last refresh; otherwise it is idle. The price is precision: an entry is expired
 /// between `timeout` and `timeout + tick` after its last refresh, never earlier.
-/// Time is counted in ticks that took place, not read from a clock: while the loop is stuck, the
-/// wheel stands still, and nobody is taken for idle whose messages could not be read.
+/// The wheel counts ticks and reads no clock. While the loop is stuck, the wheel stands still: a
+/// connection whose messages could not be read is not idle.
 /// Thread: loop.
 /// Lifetime: made and destroyed on the loop's thread, or destroyed after the loop; its entries may
 /// live longer than it. May be destroyed from the callback of an entry.
@@ -39,8 +40,8 @@ class TimingWheel : noncopyable {
   };
 
  public:
-  /// What the wheel watches: a base class or a member of your object.
-  /// Lifetime: the user's, who may destroy it at any moment; it then leaves the wheel.
+  /// The object that the wheel watches: a base class or a member of your object.
+  /// Lifetime: the user owns it, and may destroy it at any moment; it then leaves the wheel.
   class Entry : private Link {
    public:
     virtual ~Entry() = default;
@@ -61,18 +62,32 @@ class TimingWheel : noncopyable {
     std::uint64_t refreshed_ = 0;  // the tick of the last refresh
   };
 
-  /// Starts to turn, with a timer of `loop`; if that is nullptr, when you call tick().
-  /// Errors: throws std::invalid_argument unless both times are more than zero.
+  /// Turns with a timer of `loop`; if `loop` is nullptr, with each call of tick().
+  /// Errors: throws std::invalid_argument as bucketsFor() does, std::bad_alloc.
   /// Units: a timeout that is not a multiple of `tick` is rounded up to one.
   TimingWheel(EventLoop* loop, std::chrono::milliseconds timeout,
               std::chrono::milliseconds tick = std::chrono::seconds(1));
   ~TimingWheel();
 
+  /// How many buckets a wheel of these times has, 16 bytes each: for a class that takes the times
+  /// but makes the wheel later.
+  /// Errors: throws std::invalid_argument, with both times, unless they are more than zero and the
+  /// buckets at most kMaxBuckets.
+  [[nodiscard]] static std::size_t bucketsFor(std::chrono::milliseconds timeout,
+                                              std::chrono::milliseconds tick);
+  /// 2 MiB. A timeout of a day with a tick of a second has 86,401.
+  static constexpr std::size_t kMaxBuckets = 1 << 17;
+
   /// Watches `entry`, as refreshed now. It may be in this wheel already, but not in another.
   void add(Entry& entry);
 
-  /// The entry is not idle. Of no effect on one that is in no wheel; that would be add().
-  void refresh(Entry& entry) { entry.refreshed_ = now_; }
+  /// The entry was not idle until `ticksAgo`. No effect on an entry that is in no wheel: add() is
+  /// for that.
+  void refresh(Entry& entry, std::uint64_t ticksAgo = 0) { entry.refreshed_ = now_ - ticksAgo; }
+  /// Whether its last refresh is too long ago.
+  [[nodiscard]] bool isIdle(const Entry& entry) const {
+    return now_ - entry.refreshed_ >= buckets_.size();
+  }
 
   /// One tick has passed: expires what has been idle for too long.
   /// Not from a callback of an entry.
@@ -82,10 +97,9 @@ class TimingWheel : noncopyable {
   void onTimer();
   void startTimer();
   void turn() noexcept;
-  [[nodiscard]] bool isIdle(const Entry& entry) const {
-    return now_ - entry.refreshed_ >= buckets_.size();
+  [[nodiscard]] Link& bucketOf(std::uint64_t tick) {
+    return buckets_[static_cast<std::size_t>(tick % buckets_.size())];
   }
-  [[nodiscard]] Link& bucketOf(std::uint64_t tick) { return buckets_[tick % buckets_.size()]; }
 
   const std::chrono::milliseconds tick_;
   const std::shared_ptr<Mailbox> mailbox_;  // tells whether the loop is still there

@@ -101,6 +101,70 @@ TEST_CASE("Logging: LOG_SYSERR adds the text of errno") {
         std::string::npos);
 }
 
+// A peer's name with a newline in it made a second line that looked like one of the server's own,
+// and its escape sequences cleared the screen of the reader.
+TEST_CASE("Logging: control characters in a text are escaped") {
+  const Capture capture;
+  LOG_INFO << "user a\n20261123 09:49:05.622287Z 1 INFO  root\r\t deleted\x1b[2J";
+  LOG_INFO << std::string("zero\0 end", 9) << "\x7f\x1f";
+  LOG_INFO << "\u0080 \u009b31m \u009f";  // U+009B does what ESC [ does
+  REQUIRE(captured.size() == 3);
+  const auto isIn = [](const std::string& text, const std::string& line) {
+    return line.find(" INFO  " + text + " - logging_test.cc:") != std::string::npos;
+  };
+  CHECK(isIn(R"(user a\n20261123 09:49:05.622287Z 1 INFO  root\r\t deleted\x1b[2J)", captured[0]));
+  CHECK(isIn(R"(zero\x00 end\x7f\x1f)", captured[1]));
+  CHECK(isIn(R"(\x80 \x9b31m \x9f)", captured[2]));
+  for (const std::string& line : captured)
+    CHECK(line.find('\n') == line.size() - 1);
+}
+
+TEST_CASE("Logging: text of all languages, and a backslash, stay as they are") {
+  const Capture capture;
+  // Ends of characters look like control characters to who does not know their beginnings.
+  const std::string text =
+      "\u00a0 \u00a3 \u00df \u0100 \u041b \u6728\u9438 \U0001f514 ~ \\n \xc2 \x9b";
+  LOG_INFO << text;
+  LOG_INFO << "\xc2";
+  REQUIRE(captured.size() == 2);
+  CHECK(captured[0].find(" INFO  " + text + " - ") != std::string::npos);
+  CHECK(captured[1].find(" INFO  \xc2 - ") != std::string::npos);
+}
+
+namespace acme::rung {
+int answer() {
+  RUNG_LOG_INFO << "from another rung";
+  LOG_INFO << "for short";
+  return 42;
+}
+}  // namespace acme::rung
+
+// The macros said `rung::Logger`, which is `acme::rung::Logger` here, and does not exist.
+TEST_CASE("Logging: the macros work in a namespace with a rung of its own") {
+  const Capture capture;
+  CHECK(acme::rung::answer() == 42);
+  CHECK(captured.size() == 2);
+}
+
+TEST_CASE("Logging: the long names of the macros are the same macros") {
+  const Capture capture;
+  Logger::setLevel(LogLevel::trace);
+  errno = ENOENT;
+  RUNG_LOG_SYSERR << "open";
+  RUNG_LOG_TRACE << "x";
+  RUNG_LOG_DEBUG << "x";
+  RUNG_LOG_INFO << "x";
+  RUNG_LOG_WARN << "x";
+  RUNG_LOG_ERROR << "x";
+  const char* starts[] = {
+      " ERROR open: No such", " TRACE x", " DEBUG x", " INFO  x", " WARN  x", " ERROR x"};
+  REQUIRE(captured.size() == 6);
+  for (std::size_t i = 0; i < 6; ++i)
+    CHECK_MESSAGE(captured[i].find(starts[i]) != std::string::npos, captured[i]);
+  CHECK(runInChild([] { RUNG_LOG_FATAL << "the end"; }).aborted());
+  CHECK(runInChild([] { RUNG_LOG_SYSFATAL << "the end"; }).aborted());
+}
+
 // muduo's handlers read errno after a line of logging had changed it, and took the wrong branch.
 TEST_CASE("Logging: a log statement leaves errno as it was") {
   const Capture capture;

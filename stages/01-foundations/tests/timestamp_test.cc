@@ -77,6 +77,11 @@ TEST_CASE("Timestamp: times before 1970 round down, not toward zero") {
 }
 
 TEST_CASE("Timestamp: the farthest moments still print") {
+  if constexpr (sizeof(time_t) < sizeof(std::int64_t)) {
+    CHECK(Timestamp(std::numeric_limits<std::int64_t>::max()).toString() ==
+          "9223372036854775807us");
+    return;
+  }
   CHECK(Timestamp(std::numeric_limits<std::int64_t>::max()).toString() ==
         "2942470110 04:00:54.775807Z");
   CHECK(Timestamp(std::numeric_limits<std::int64_t>::min()).toString().substr(0, 1) == "-");
@@ -91,6 +96,18 @@ TEST_CASE("Timestamp: ordered and counted like numbers") {
   CHECK(b - a == 1500ms);
   CHECK(a - b == -1500ms);
   CHECK(b.microsecondsSinceEpoch() == 2'500'000);
+}
+
+// They overflowed: the moment a very long time from now was long before now.
+TEST_CASE("Timestamp: adding and subtracting end where the numbers do") {
+  using std::chrono::microseconds;
+  constexpr std::int64_t kLast = std::numeric_limits<std::int64_t>::max();
+  constexpr std::int64_t kFirst = std::numeric_limits<std::int64_t>::min();
+  CHECK(Timestamp(1) + microseconds::max() == Timestamp(kLast));
+  CHECK(Timestamp(-1) + microseconds::min() == Timestamp(kFirst));
+  CHECK(Timestamp(-1) + microseconds::max() == Timestamp(kLast - 1));
+  CHECK(Timestamp(1) - Timestamp(kFirst) == microseconds::max());
+  CHECK(Timestamp(-2) - Timestamp(kLast) == microseconds::min());
 }
 
 }  // namespace

@@ -115,7 +115,7 @@ TEST_CASE("Channel: a close callback that ends the watch is the last one called"
 }
 
 // The reading end of a pipe gets HUP without IN when the writer has gone. With a read callback
-// only, nobody would be told, and a level-triggered loop would spin.
+// only, no callback would be called, and a level-triggered loop would spin.
 TEST_CASE("Channel: without a close or error callback the others hear of it") {
   EventLoop loop;
   Pipe pipe;
@@ -265,7 +265,79 @@ TEST_CASE("Channel: an exception from a callback ends the process") {
     loop.loop();
   });
   CHECK(child.aborted());
-  CHECK(child.says("lost message"));
+  CHECK(child.says("an exception left the read callback of fd "));
+  CHECK(child.says(": lost message"));
+}
+
+TEST_CASE("Channel: without a loop it is refused by name") {
+  const auto child = runInChild([] { const Channel channel(nullptr, 7); });
+  CHECK(child.aborted());
+  CHECK(child.says("Channel of fd 7 without an EventLoop"));
+}
+
+// The callback that ran was destroyed by its own assignment, and went on with captures that were
+// gone: on the heap if they were large; if they were small, with those of the new one.
+TEST_CASE("Channel: a callback may replace itself, and goes on with what it has captured") {
+  Fixture f;
+  std::string seen;
+  const auto replace = [&](const std::string& text) {
+    f.channel.setReadCallback([&seen, text](Timestamp) { seen += text; });
+  };
+  SUBCASE("captures on the heap") {
+    auto witness = std::make_shared<int>(0);
+    f.channel.setReadCallback([&, witness, text = std::string(100, 'x')](Timestamp) {
+      replace("second ");
+      CHECK(witness.use_count() == 2);
+      seen += text == std::string(100, 'x') ? "first " : "lost ";
+    });
+    f.callsFor(EPOLLIN);
+    CHECK(witness.use_count() == 1);  // and when it has returned, it goes
+  }
+  SUBCASE("captures in the Channel") {
+    struct First {
+      Channel& channel;
+      std::string& seen;
+    } first{f.channel, seen};
+    f.channel.setReadCallback([&first](Timestamp) {
+      first.channel.setReadCallback([&seen = first.seen](Timestamp) { seen += "second "; });
+      first.seen += "first ";
+    });
+    f.callsFor(EPOLLIN);
+  }
+  CHECK(seen == "first ");
+  f.callsFor(EPOLLIN);
+  CHECK(seen == "first second ");
+}
+
+TEST_CASE("Channel: what a replaced callback owned may set another one when it goes") {
+  Fixture f;
+  std::string seen;
+  struct SetsAtEnd {
+    Channel& channel;
+    std::string& seen;
+    ~SetsAtEnd() {
+      channel.setWriteCallback([&text = seen] { text += 'w'; });
+    }
+  };
+  f.channel.setReadCallback(
+      [&f, owned = std::shared_ptr<SetsAtEnd>(new SetsAtEnd{f.channel, seen})](Timestamp) {
+        f.channel.setReadCallback(nullptr);
+      });
+  f.callsFor(EPOLLIN | EPOLLOUT);
+  CHECK(seen == "w");
+}
+
+TEST_CASE("Channel: of the callbacks that one sets, the last one counts, for the next event on") {
+  Fixture f;
+  std::string seen;
+  f.channel.setReadCallback([&](Timestamp) {
+    for (const char letter : {'a', 'b'})
+      f.channel.setWriteCallback([&seen, letter] { seen += letter; });
+    f.channel.setReadCallback(nullptr);
+  });
+  f.callsFor(EPOLLIN | EPOLLOUT);
+  CHECK(seen == "b");
+  CHECK(f.callsFor(EPOLLIN).empty());
 }
 
 TEST_CASE("Channel: outlives its loop without touching it") {

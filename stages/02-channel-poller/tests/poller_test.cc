@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/time.h>
@@ -9,6 +10,7 @@
 
 #include <cstring>
 #include <memory>
+#include <new>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -16,8 +18,10 @@
 #include "rung/net/Channel.h"
 #include "rung/net/EventLoop.h"
 
+#include "tests/support/Allocations.h"
 #include "tests/support/ChildProcess.h"
 #include "tests/support/LoopRounds.h"
+#include "tests/support/Process.h"
 #include "tests/support/Sockets.h"
 
 using rung::Channel;
@@ -25,6 +29,8 @@ using rung::EventLoop;
 using rung::PollerKind;
 using rung::Timestamp;
 using rung::UniqueFd;
+using rung::testing::allowDescriptors;
+using rung::testing::NoMemory;
 using rung::testing::Pipe;
 using rung::testing::put;
 using rung::testing::runInChild;
@@ -263,8 +269,12 @@ TEST_CASE("Poller: removing from the middle keeps the others apart") {
 }
 
 TEST_CASE("Poller: more ready channels than one wait returns are all served") {
-  EventLoop loop(eachPoller());
   constexpr std::size_t kMany = 200;
+  if (!allowDescriptors(2 * kMany + 50)) {
+    MESSAGE("skipped: this process may not have " << 2 * kMany + 50 << " descriptors");
+    return;
+  }
+  EventLoop loop(eachPoller());
   std::vector<SocketPair> pairs(kMany);
   std::vector<std::unique_ptr<Channel>> channels;
   std::size_t served = 0;
@@ -342,19 +352,16 @@ TEST_CASE("Poller: a descriptor closed while registered is found out, not ignore
                 child.output);
 }
 
-// epoll_wait(2) fills an array of a size that grows up to a limit. What does not fit comes next.
+// epoll_wait(2) fills an array of a size that grows up to a limit. The rest comes with the next
+// call.
 TEST_CASE("Poller: of many ready channels, more than one wait tells of, each gets its turn") {
   constexpr std::size_t kMany = 4500;
-  rlimit files{};
-  getrlimit(RLIMIT_NOFILE, &files);
-  if (files.rlim_max < kMany + 100) {
-    MESSAGE("skipped: this process may not have as many descriptors");
+  if (!allowDescriptors(kMany + 100)) {
+    MESSAGE("skipped: this process may not have " << kMany + 100 << " descriptors");
     return;
   }
   const PollerKind kind = eachPoller();
   const auto child = runInChild([&] {
-    files.rlim_cur = files.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &files);
     EventLoop loop(kind);
     SocketPair pair;
     std::vector<UniqueFd> fds;
@@ -380,6 +387,95 @@ TEST_CASE("Poller: a Channel that wants nothing is not registered") {
   Channel channel(&loop, pair.ours.get());
   loop.updateChannel(&channel);
   CHECK_FALSE(loop.hasChannel(&channel));
+}
+
+std::size_t heapBytes() {
+  const struct mallinfo2 info = mallinfo2();
+  return info.uordblks + info.hblkhd;
+}
+
+// The table was indexed by descriptor: each of many loops had room for all descriptors there are.
+TEST_CASE(
+    "Poller: the table has room for what the loop watches, whatever its descriptor's number") {
+  constexpr int kHigh = 60'000;
+  EventLoop loop(eachPoller());
+  if (!allowDescriptors(kHigh + 1)) return;
+  const SocketPair pair;
+  const UniqueFd high(fcntl(pair.ours.get(), F_DUPFD_CLOEXEC, kHigh));
+  REQUIRE(high.get() >= kHigh);
+  Channel channel(&loop, high.get());
+  const std::size_t before = heapBytes();
+  channel.enableReading();
+  CHECK(loop.hasChannel(&channel));
+  CHECK(heapBytes() - before < 1000);
+  channel.remove();
+}
+
+// bad_alloc left loop(), and the loop's destructor ended the process with another reason.
+TEST_CASE("Poller: without memory for all that are ready, they are told of in parts") {
+  EventLoop loop(eachPoller());
+  constexpr std::size_t kPairs = 40;  // with 128 descriptors there is room for them
+  const std::vector<SocketPair> pairs(kPairs);
+  std::vector<std::unique_ptr<Channel>> channels;
+  std::size_t served = 0;
+  for (const SocketPair& pair : pairs) {
+    channels.push_back(std::make_unique<Channel>(&loop, pair.ours.get()));
+    Channel& channel = *channels.back();
+    channel.setReadCallback([&, fd = channel.fd()](Timestamp) {
+      char byte;
+      if (read(fd, &byte, 1) != 1) return;
+      if (++served == 1 || served == 1 + kPairs) loop.quit();
+    });
+    channel.enableReading();
+    put(pair.theirs, "x");
+    if (channels.size() > 1) continue;
+    loop.loop();  // a loop that has run has room for one at least
+    put(pair.theirs, "x");
+  }
+  {
+    const NoMemory none;
+    loop.loop();
+  }
+  CHECK(served == 1 + kPairs);
+  for (const auto& channel : channels)
+    channel->remove();
+}
+
+// With poll(2) a Channel was in one of two tables, and its removal wrote behind the other; with
+// epoll it was the kernel's but not ours, and the next attempt aborted.
+TEST_CASE("Poller: a registration for which there is no memory changes nothing") {
+  EventLoop loop(eachPoller());
+  const std::vector<SocketPair> pairs(40);
+  std::vector<std::unique_ptr<Channel>> channels;
+  int refusals = 0;
+  int served = 0;
+  for (const SocketPair& pair : pairs) {
+    channels.push_back(std::make_unique<Channel>(&loop, pair.ours.get()));
+    Channel& channel = *channels.back();
+    channel.setReadCallback([&](Timestamp) {
+      char byte;
+      if (read(channel.fd(), &byte, 1) == 1 && ++served == 40) loop.quit();
+    });
+    for (int granted = 0; granted < 2; ++granted) {
+      try {
+        const NoMemory none(granted);
+        channel.enableReading();
+      } catch (const std::bad_alloc&) {
+        ++refusals;
+        CHECK_FALSE(channel.isReading());
+        CHECK_FALSE(loop.hasChannel(&channel));
+        channel.remove();
+      }
+    }
+    channel.enableReading();
+    CHECK(loop.hasChannel(&channel));
+    put(pair.theirs, "x");
+  }
+  CHECK(refusals > 0);
+  loop.loop();
+  CHECK(served == 40);
+  for (const auto& channel : channels)
+    channel->remove();
 }
 
 TEST_CASE("Poller: a descriptor that is none is refused") {
@@ -490,6 +586,42 @@ TEST_CASE("PollPoller: edge-triggered mode is refused") {
   });
   CHECK(child.aborted());
   CHECK(child.says("no edge-triggered mode"));
+}
+
+// A process that was started without stdin gets 0 for the next descriptor it opens.
+TEST_CASE("Poller: a Channel may stand on descriptor 0") {
+  const PollerKind kind = eachPoller();
+  const auto child = runInChild([kind] {
+    SocketPair pair;
+    EventLoop loop(kind);
+    (void)dup2(pair.ours.get(), STDIN_FILENO);
+    Channel channel(&loop, STDIN_FILENO);
+    channel.setReadCallback([&](Timestamp) { loop.quit(); });
+    channel.enableReading();
+    put(pair.theirs, "x");
+    loop.loop();
+    channel.remove();
+  });
+  CHECK(child.exitedWith(0));
+}
+
+// poll(2) skips negative descriptors only, and 0 has no negative.
+TEST_CASE("Poller: a Channel on descriptor 0 that wants nothing hears of no hang-up") {
+  const PollerKind kind = eachPoller();
+  const auto child = runInChild([kind] {
+    EventLoop loop(kind);
+    for (const int fd : {STDIN_FILENO, STDOUT_FILENO})
+      (void)dup2(SocketPair().ours.get(), fd);  // whose other end is gone
+    Channel channel(&loop, STDIN_FILENO);
+    channel.setCloseCallback([] { _exit(1); });
+    channel.setErrorCallback([] { _exit(2); });
+    channel.setReadCallback([](Timestamp) { _exit(3); });
+    channel.enableReading();
+    channel.disableAll();
+    runRounds(loop, 3);
+    channel.remove();
+  });
+  CHECK(child.exitedWith(0));
 }
 
 }  // namespace

@@ -9,8 +9,11 @@
 
 #include "rung/base/UniqueFd.h"
 
+#include "tests/support/ChildProcess.h"
+
 using rung::checkedFd;
 using rung::UniqueFd;
+using rung::testing::runInChild;
 
 namespace {
 
@@ -93,6 +96,19 @@ TEST_CASE("checkedFd: a failed call becomes an exception that names it") {
     CHECK(e.code().value() == EMFILE);
     CHECK(std::string(e.what()).find("eventfd") == 0);
   }
+}
+
+// A process that was started without stdin gets 0 for the next descriptor it opens.
+TEST_CASE("UniqueFd: closes descriptor 0 like any other") {
+  const auto child = runInChild([] {
+    (void)dup2(UniqueFd(openSomething()).get(), STDIN_FILENO);
+    {
+      const UniqueFd zero(STDIN_FILENO);
+      if (!zero.valid()) _exit(1);
+    }
+    if (isOpen(STDIN_FILENO)) _exit(2);
+  });
+  CHECK(child.exitedWith(0));
 }
 
 }  // namespace

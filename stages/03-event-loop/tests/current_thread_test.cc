@@ -52,13 +52,32 @@ TEST_CASE("CurrentThread: names") {
   }).join();
 }
 
-TEST_CASE("CurrentThread: a long name is cut, for the kernel at 15 bytes") {
-  std::thread([] {
-    CurrentThread::setName("a-name-that-is-longer-than-31-bytes");
-    CHECK(std::string(CurrentThread::name()) == "a-name-that-is-longer-than-31-b");
-    char kernels[32] = "";
-    pthread_getname_np(pthread_self(), kernels, sizeof kernels);
-    CHECK(std::string(kernels) == "a-name-that-is-");
+// "gateway-fronten" three times was all that top showed of "gateway-frontend-1" to "-3".
+TEST_CASE("CurrentThread: a long name keeps its beginning and its number") {
+  const struct {
+    std::string name;
+    std::string own;
+    std::string kernels;
+  } kCases[] = {
+      {"gateway-frontend-12", "gateway-frontend-12", "gateway-fron-12"},
+      {"sixteen-bytes-xx", "sixteen-bytes-xx", "sixteen-bytes-x"},
+      {"fifteen-bytes-1", "fifteen-bytes-1", "fifteen-bytes-1"},
+      {"sixteen-bytes--1", "sixteen-bytes--1", "sixteen-bytes-1"},
+      {"worker-of-the-frontend7", "worker-of-the-frontend7", "worker-of-the-7"},
+      {"a-name-that-is-longer-than-31-bytes", "a-name-that-is-longer-than-31-b", "a-name-that-is-"},
+      {"a-name-that-is-longer-than-31-bytes-3", "a-name-that-is-longer-than-31-3",
+       "a-name-that-i-3"},
+      {"1234567890123456", "1234567890123456", "234567890123456"},
+      {"-1234567890123456789012345678901234", "4567890123456789012345678901234",
+       "012345678901234"}};
+  std::thread([&] {
+    for (const auto& [name, own, kernels] : kCases) {
+      CurrentThread::setName(name);
+      CHECK(std::string(CurrentThread::name()) == own);
+      char text[32] = "";
+      pthread_getname_np(pthread_self(), text, sizeof text);
+      CHECK(std::string(text) == kernels);
+    }
   }).join();
 }
 

@@ -1,6 +1,9 @@
 #include <doctest/doctest.h>
+#include <poll.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <functional>
 #include <latch>
 #include <memory>
@@ -12,6 +15,7 @@
 #include "rung/net/EventLoop.h"
 #include "rung/net/Mailbox.h"
 
+#include "tests/support/Asleep.h"
 #include "tests/support/ChildProcess.h"
 #include "tests/support/LoopRounds.h"
 #include "tests/support/Sockets.h"
@@ -19,12 +23,14 @@
 using rung::Channel;
 using rung::EventLoop;
 using rung::Mailbox;
+using rung::PollerKind;
 using rung::Timestamp;
 using rung::testing::put;
 using rung::testing::runInChild;
 using rung::testing::runRounds;
 using rung::testing::SocketPair;
 using rung::testing::take;
+using rung::testing::waitUntilAsleep;
 
 namespace {
 
@@ -275,7 +281,7 @@ TEST_CASE("EventLoop: many posts cost one wake-up") {
     allPosted.wait();
   });
   blocked.wait();
-  // The loop is awake and busy: it will look at its tasks, so nobody needs to ring.
+  // The loop is awake and busy: it will look at its tasks, so no post needs to ring.
   for (int i = 0; i < 1000; ++i)
     loop->queueInLoop([] {});
   loop->queueInLoop([&] {
@@ -300,18 +306,148 @@ TEST_CASE("Mailbox: only the first post to a sleeping loop writes to the eventfd
   CHECK(mailbox.drainWakeups() == 0);
 }
 
-TEST_CASE("EventLoop: wakeup makes a sleeping loop go round") {
+// The loop reads the eventfd when it goes round: nothing else empties it.
+TEST_CASE("EventLoop: wakeup makes a sleeping loop go round once") {
   LoopThread loop;
-  std::atomic<bool> quitSeen{false};
-  std::thread other([&] {
-    while (!quitSeen)
-      loop->wakeup();
+  pid_t tid = 0;
+  const auto roundOfTask = [&] {
+    std::uint64_t round = 0;
+    std::latch done(1);
+    loop->queueInLoop([&] {
+      round = loop->iteration();
+      tid = gettid();
+      done.count_down();
+    });
+    done.wait();
+    waitUntilAsleep(tid);
+    return round;
+  };
+  const std::uint64_t before = roundOfTask();
+  loop->wakeup();
+  pollfd bell{loop->mailbox()->wakeupFd(), POLLIN, 0};
+  while (poll(&bell, 1, 0) > 0)
+    std::this_thread::yield();
+  waitUntilAsleep(tid);
+  CHECK(roundOfTask() == before + 2);
+}
+
+TEST_CASE("Mailbox: wakeup rings, whether the loop sleeps or not") {
+  EventLoop loop;
+  loop.wakeup();
+  CHECK(loop.mailbox()->drainWakeups() == 1);
+  REQUIRE(loop.mailbox()->beforeWait() == Mailbox::Next::wait);
+  loop.wakeup();
+  CHECK(loop.mailbox()->drainWakeups() == 1);
+}
+
+TEST_CASE("Mailbox: a quit from another thread is no wake-up, and is found when the bell is read") {
+  EventLoop loop;
+  Mailbox& mailbox = *loop.mailbox();
+  std::thread([&] {
+    loop.quit();
+    loop.wakeup();
+    loop.quit();
+  }).join();
+  CHECK(mailbox.beforeWait() == Mailbox::Next::wait);
+  CHECK(mailbox.drainWakeups() == 1);
+  CHECK(mailbox.beforeWait() == Mailbox::Next::quit);
+}
+
+/// Runs the loop with a task that queues itself until it has run `rounds` times, and then quits.
+/// Returns how many times it ran.
+int runChain(EventLoop& loop, int rounds) {
+  int ran = 0;
+  std::function<void()> step = [&] {
+    if (++ran == rounds) {
+      loop.quit();
+    } else {
+      loop.queueInLoop(step);
+    }
+  };
+  loop.queueInLoop(step);
+  loop.loop();
+  return ran;
+}
+
+TEST_CASE("EventLoop: a quit from another thread ends the next loop, and not the one after it") {
+  EventLoop loop;
+  std::thread([&] { loop.quit(), loop.quit(); }).join();
+  loop.loop();
+  CHECK(runChain(loop, 5) == 5);
+}
+
+// What comes between the last look and the end is for the loop that ends.
+TEST_CASE("EventLoop: a quit from another thread while the loop ends does not end the next one") {
+  EventLoop loop;
+  loop.quit();
+  loop.queueInLoop([&] { std::thread([&] { loop.quit(); }).join(); });
+  loop.loop();
+  CHECK(runChain(loop, 5) == 5);
+}
+
+// Only a signal handler can come here: it interrupts the thread after its last look.
+TEST_CASE("Mailbox: a quit on the loop's thread right before the wait rings") {
+  EventLoop loop;
+  REQUIRE(loop.mailbox()->beforeWait() == Mailbox::Next::wait);
+  loop.quit();
+  CHECK(loop.mailbox()->drainWakeups() == 1);
+  CHECK(loop.mailbox()->beforeWait() == Mailbox::Next::quit);
+}
+
+// At its limit the counter refuses more; but then the loop is woken anyway.
+TEST_CASE("Mailbox: an eventfd at its limit is no error, and leaves errno alone") {
+  const auto child = runInChild([] {
+    EventLoop loop;
+    const std::uint64_t most = UINT64_MAX - 1;
+    if (write(loop.mailbox()->wakeupFd(), &most, sizeof most) != sizeof most) _exit(1);
+    errno = ENOENT;
+    loop.wakeup();
+    if (errno != ENOENT) _exit(2);
+    (void)loop.mailbox()->drainWakeups();
+    _exit(loop.mailbox()->drainWakeups() == 0 ? 7 : 3);
   });
-  std::latch done(1);
-  loop->runInLoop([&] { done.count_down(); });
-  done.wait();
-  quitSeen = true;
-  other.join();
+  CHECK(child.exitedWith(7));
+  CHECK(child.output.empty());
+}
+
+// The vectors of tasks kept the memory of the largest burst for good, 128 MiB after two millions.
+TEST_CASE("EventLoop: after a burst of tasks their memory is given back") {
+  constexpr std::size_t kBurst = 10'000;
+  EventLoop loop;
+  const auto runBatch = [&](std::size_t tasks) {
+    for (std::size_t i = 1; i < tasks; ++i)
+      loop.queueInLoop([] {});
+    loop.queueInLoop([&] { loop.quit(); });
+    loop.loop();
+  };
+  // The one of the two vectors that is in the Mailbox. It is not put back.
+  const auto capacityOfNext = [&] {
+    std::vector<rung::Task> tasks;
+    loop.queueInLoop([] {});
+    (void)loop.mailbox()->takeTasks(tasks);
+    return tasks.capacity();
+  };
+  for (int i = 0; i < 4; ++i)
+    runBatch(kBurst);
+  SUBCASE("while bursts follow each other it is kept") {
+    CHECK(capacityOfNext() >= kBurst);
+  }
+  SUBCASE("bursts that come again soon find it") {
+    for (int i = 0; i < 60; ++i)
+      runBatch(1);
+    runBatch(kBurst);
+    runBatch(kBurst);
+    for (int i = 0; i < 60; ++i)
+      runBatch(1);
+    CHECK(capacityOfNext() >= kBurst);
+  }
+  SUBCASE("after many small batches it has gone") {
+    for (int i = 0; i < 300; ++i)
+      runBatch(1);
+    CHECK(capacityOfNext() <= 1024);
+    runBatch(1);
+    CHECK(capacityOfNext() <= 1024);
+  }
 }
 
 TEST_CASE("EventLoop: knows the loop of the calling thread") {
@@ -361,6 +497,32 @@ TEST_CASE("Mailbox: outlives its loop, refuses what comes too late, and drops it
   mailbox->wakeup();
 }
 
+/// Posts when it is destroyed, as the last owner of a connection may.
+struct PostsAtEnd {
+  PostsAtEnd(std::shared_ptr<Mailbox> box, bool* wasTaken)
+      : mailbox(std::move(box)), taken(wasTaken) {}
+  ~PostsAtEnd() {
+    *taken = mailbox->post([] {});
+  }
+  PostsAtEnd(const PostsAtEnd&) = delete;
+  PostsAtEnd& operator=(const PostsAtEnd&) = delete;
+  std::shared_ptr<Mailbox> mailbox;
+  bool* taken;
+};
+
+TEST_CASE("Mailbox: what unrun tasks own may post when the loop goes") {
+  const auto child = runInChild([] {
+    alarm(10);  // a deadlock: the tasks are destroyed with the mutex held
+    bool taken = true;
+    {
+      EventLoop loop;
+      loop.queueInLoop([p = std::make_unique<PostsAtEnd>(loop.mailbox(), &taken)] { (void)p; });
+    }
+    _exit(taken ? 1 : 7);
+  });
+  CHECK_MESSAGE(child.exitedWith(7), child.output);
+}
+
 TEST_CASE("EventLoop: two loops in one thread are refused") {
   const auto child = runInChild([] {
     const EventLoop first;
@@ -380,6 +542,25 @@ TEST_CASE("EventLoop: use from the wrong thread aborts and names both threads") 
   CHECK(child.aborted());
   CHECK(child.says("belongs to thread"));
   CHECK(child.says("but was used from thread"));
+}
+
+TEST_CASE("EventLoop: what belongs to the loop is read on its thread only") {
+  using Read = void (*)(const EventLoop&, const Channel&);
+  for (const Read read :
+       {Read([](const EventLoop&loop, const Channel&) { (void)loop.pollReturnTime(); }),
+        Read([](const EventLoop&loop, const Channel&) { (void)loop.iteration(); }),
+        Read([](const EventLoop&loop, const Channel&) { (void)loop.wakeups(); }),
+        Read([](const EventLoop&loop, const Channel&channel) {
+          (void)loop.hasChannel(&channel);
+        })}) {
+    const auto child = runInChild([read] {
+      EventLoop loop;
+      const Channel channel(&loop, 0);
+      std::thread([&] { read(loop, channel); }).join();
+    });
+    CHECK(child.aborted());
+    CHECK(child.says("but was used from thread"));
+  }
 }
 
 TEST_CASE("EventLoop: loop() from the wrong thread aborts") {
@@ -418,6 +599,13 @@ TEST_CASE("EventLoop: an empty task is refused where it is posted") {
   });
   CHECK(child.aborted());
   CHECK(child.says("an empty task was posted"));
+  // On the loop's thread it was called, and that was a null pointer.
+  const auto inLoop = runInChild([] {
+    EventLoop loop;
+    loop.runInLoop(nullptr);
+  });
+  CHECK(inLoop.aborted());
+  CHECK(inLoop.says("an empty task was given to EventLoop::runInLoop()"));
 }
 
 TEST_CASE("EventLoop: an exception from a task ends the process") {
@@ -427,7 +615,26 @@ TEST_CASE("EventLoop: an exception from a task ends the process") {
     loop.loop();
   });
   CHECK(child.aborted());
-  CHECK(child.says("task failed"));
+  CHECK(child.says("an exception left a task of an EventLoop: task failed"));
+}
+
+// poll(2) that finds nothing leaves errno as it was: then it says nothing of the call.
+TEST_CASE("EventLoop: a look that finds nothing is no failure, whatever errno is") {
+  for (const PollerKind kind : {PollerKind::epoll, PollerKind::poll}) {
+    EventLoop loop(kind);
+    int rounds = 0;
+    std::function<void()> again = [&] {
+      errno = EBADF;
+      if (++rounds == 3) {
+        loop.quit();
+      } else {
+        loop.queueInLoop(again);
+      }
+    };
+    loop.queueInLoop(again);
+    loop.loop();
+    CHECK(rounds == 3);
+  }
 }
 
 }  // namespace

@@ -15,7 +15,7 @@ namespace {
 struct Counter {
   Mutex mutex;
   Condition changed;
-  int value GUARDED_BY(mutex) = 0;
+  int value RUNG_GUARDED_BY(mutex) = 0;
 };
 
 TEST_CASE("Mutex: only one thread at a time is inside") {

@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <atomic>
 #include <latch>
 #include <memory>
@@ -104,6 +105,57 @@ TEST_CASE("EventLoopThread: destroyed from a callback of its own loop") {
   CHECK(thread == nullptr);
 }
 
+// What belongs to a loop had to outlive it: there was no place on its thread for the end of it.
+TEST_CASE("EventLoopThread: the exit callback runs last, on the thread, with its loop") {
+  std::string order;
+  EventLoop* seen = nullptr;
+  auto thread = std::make_unique<EventLoopThread>();
+  auto witness = std::make_shared<int>(0);
+  thread->setThreadExitCallback([&, witness](EventLoop* loop) {
+    order += 'e';
+    seen = EventLoop::ofCurrentThread() == loop ? loop : nullptr;
+    loop->queueInLoop([&, witness] { order += 'x'; });
+  });
+  EventLoop* const loop = thread->startLoop();
+  loop->queueInLoop([&] { order += 'a'; });
+  CHECK(seen == nullptr);
+  thread.reset();
+  CHECK(seen == loop);
+  CHECK(order == "ae");
+  CHECK(witness.use_count() == 1);
+  const auto child = runInChild([] {
+    EventLoopThread thrower({}, "io-7");
+    thrower.setThreadExitCallback([](EventLoop*) { throw std::runtime_error("no farewell"); });
+    thrower.startLoop();
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("an exception left the thread exit callback of io-7: no farewell"));
+}
+
+// It ended the process.
+TEST_CASE(
+    "EventLoopThread: startLoop throws what the init callback throws, and can be tried again") {
+  int inits = 0;
+  EventLoopThread thread([&](EventLoop* loop) {
+    loop->queueInLoop([] {});
+    if (++inits == 1) throw std::runtime_error("no licence");
+  });
+  CHECK_THROWS_WITH_AS(thread.startLoop(), "no licence", std::runtime_error);
+  EventLoop* const loop = thread.startLoop();
+  CHECK(threadOf(loop) != rung::CurrentThread::tid());
+  CHECK(inits == 2);
+}
+
+TEST_CASE("EventLoopThread: starting it twice aborts with the name") {
+  const auto child = runInChild([] {
+    EventLoopThread thread({}, "io-1");
+    thread.startLoop();
+    thread.startLoop();
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("EventLoopThread io-1 started twice"));
+}
+
 TEST_CASE("EventLoopThread: without descriptors for the loop, startLoop throws") {
   const auto child = runInChild([] {
     const rlimit none{0, 0};
@@ -199,6 +251,48 @@ TEST_CASE("EventLoopThreadPool: a start that fails half-way leaves no thread beh
   CHECK_MESSAGE(child.exitedWith(7), child.output);
 }
 
+// With threads it ended the process. Without, the next start() aborted: "started twice".
+TEST_CASE(
+    "EventLoopThreadPool: start throws what the init callback throws, and can be tried again") {
+  for (const int threads : {0, 1, 3}) {
+    CAPTURE(threads);
+    EventLoop base;
+    std::atomic<int> exits{0};
+    EventLoopThreadPool pool(&base);
+    pool.setThreadNum(threads);
+    pool.setThreadExitCallback([&](EventLoop*) { ++exits; });
+    int inits = 0;
+    const auto init = [&](EventLoop*) {
+      if (++inits == std::max(threads, 1)) throw std::runtime_error("no licence");
+    };
+    CHECK_THROWS_WITH_AS(pool.start(init), "no licence", std::runtime_error);
+    CHECK_FALSE(pool.started());
+    CHECK(pool.getNextLoop() == &base);
+    CHECK(exits == std::max(threads - 1, 0));  // those that had been initialised
+    pool.start(init);
+    CHECK(pool.started());
+    CHECK(pool.getAllLoops().size() == static_cast<std::size_t>(std::max(threads, 1)));
+  }
+}
+
+TEST_CASE("EventLoopThreadPool: the exit callback runs on each of its threads, with its loop") {
+  std::atomic<int> exits{0};
+  EventLoop base;
+  for (const int threads : {0, 3}) {
+    EventLoopThreadPool pool(&base);
+    pool.setThreadNum(threads);
+    pool.setThreadExitCallback([&](EventLoop* loop) { exits += loop->isInLoopThread() ? 1 : 100; });
+    pool.start();
+  }
+  CHECK(exits == 3);
+}
+
+TEST_CASE("EventLoopThreadPool: without a base loop it is refused by name") {
+  const auto child = runInChild([] { const EventLoopThreadPool pool(nullptr, "io"); });
+  CHECK(child.aborted());
+  CHECK(child.says("EventLoopThreadPool io without a base loop"));
+}
+
 TEST_CASE("EventLoopThreadPool: used from another thread aborts") {
   const auto child = runInChild([] {
     EventLoop base;
@@ -229,6 +323,14 @@ TEST_CASE("EventLoopThreadPool: starting it twice, or changing it after that, ab
   });
   CHECK(late.aborted());
   CHECK(late.says("setThreadNum() of pool late after start()"));
+  const auto exit = runInChild([] {
+    EventLoop base;
+    EventLoopThreadPool pool(&base, "late");
+    pool.start();
+    pool.setThreadExitCallback({});
+  });
+  CHECK(exit.aborted());
+  CHECK(exit.says("setThreadExitCallback() of pool late after start()"));
 }
 
 }  // namespace

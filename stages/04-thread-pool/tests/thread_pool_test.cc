@@ -1,12 +1,17 @@
 #include <doctest/doctest.h>
+#include <pthread.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <functional>
 #include <future>
 #include <latch>
 #include <memory>
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 
 #include "rung/base/CurrentThread.h"
@@ -63,17 +68,44 @@ TEST_CASE("ThreadPool: with no threads a task runs inline") {
   CHECK(where == rung::CurrentThread::tid());
 }
 
-TEST_CASE("ThreadPool: before start and after stop tasks are refused, and destroyed unrun") {
+TEST_CASE("ThreadPool: after stop tasks are refused, and destroyed unrun") {
   ThreadPool pool;
   auto witness = std::make_shared<int>(0);
-  CHECK_FALSE(pool.run([witness] { ++*witness; }));
   pool.start(1);
   CHECK(pool.run([witness] { ++*witness; }));
   pool.stop();
   CHECK_FALSE(pool.run([witness] { ++*witness; }));
+  CHECK_FALSE(pool.tryRun([witness] { ++*witness; }));
   CHECK(*witness == 1);
   CHECK(witness.use_count() == 1);
   CHECK(pool.stop() == 0);  // twice is fine
+}
+
+// They were dropped: a server that was started before its pool answered nothing.
+TEST_CASE("ThreadPool: tasks that come before start wait for it, and run in their order") {
+  for (const int threads : {0, 1}) {
+    CAPTURE(threads);
+    ThreadPool pool;
+    pool.setMaxQueueSize(2);
+    std::string order;
+    for (const char letter : {'a', 'b', 'c'})
+      CHECK(pool.run([&order, letter] { order += letter; }));  // there is nobody to wait for
+    CHECK_FALSE(pool.tryRun([&order] { order += 'd'; }));      // but the queue is full
+    CHECK(pool.queueSize() == 3);
+    pool.start(threads);
+    pool.stop();
+    CHECK(order == "abc");
+  }
+}
+
+TEST_CASE("ThreadPool: tasks of a pool that is never started are destroyed unrun, and counted") {
+  auto witness = std::make_shared<int>(0);
+  ThreadPool pool;
+  CHECK(pool.tryRun([witness] { ++*witness; }));
+  CHECK(pool.run([witness] { ++*witness; }));
+  CHECK(pool.stop() == 2);
+  CHECK(witness.use_count() == 1);
+  CHECK(*witness == 0);
 }
 
 TEST_CASE("ThreadPool: the init callback runs on each worker before its first task") {
@@ -89,6 +121,115 @@ TEST_CASE("ThreadPool: the init callback runs on each worker before its first ta
   }
   CHECK(inits == 2);
   CHECK(good == 100);
+}
+
+TEST_CASE("ThreadPool: the exit callback runs on each worker after its last task") {
+  thread_local int tasks = 0;
+  std::atomic<int> exits{0};
+  std::atomic<int> counted{0};
+  ThreadPool pool;
+  pool.setThreadExitCallback([&] { ++exits, counted += tasks; });
+  pool.start(2);
+  for (int i = 0; i < 100; ++i)
+    pool.run([] { ++tasks; });
+  pool.stop();
+  CHECK(exits == 2);
+  CHECK(counted == 100);
+  const auto child = runInChild([] {
+    ThreadPool thrower("thrower");
+    thrower.setThreadExitCallback([] { throw std::runtime_error("no farewell"); });
+    thrower.start(1);
+  });
+  CHECK(child.aborted());
+  CHECK(
+      child.says("an exception left the thread exit callback of ThreadPool thrower: no farewell"));
+}
+
+// It ended the process, with no word about whose it was.
+TEST_CASE("ThreadPool: start throws what an init callback throws, and can be tried again") {
+  std::atomic<int> inits{0};
+  std::atomic<int> exits{0};
+  std::atomic<int> runs{0};
+  ThreadPool pool;
+  pool.setThreadExitCallback([&, starter = rung::CurrentThread::tid()] {
+    rung::testing::waitUntilAsleep(starter);  // it waits for this thread's end
+    ++exits;
+  });
+  pool.setThreadInitCallback([&] {
+    if (++inits == 2) throw std::runtime_error("no licence");
+  });
+  pool.run([&] { ++runs; });
+  CHECK_THROWS_WITH_AS(pool.start(3), "no licence", std::runtime_error);
+  CHECK(inits == 3);
+  CHECK(exits == 2);
+  pool.run([&] { ++runs; });
+  pool.start(2);
+  pool.stop();
+  CHECK(inits == 5);
+  CHECK(runs == 2);
+}
+
+TEST_CASE("ThreadPool: stopped while it starts in vain, it stays so, and counts what it drops") {
+  ThreadPool pool;
+  std::size_t given = 0;
+  std::size_t dropped = 0;
+  std::thread stopper;
+  pool.setThreadInitCallback([&] {
+    stopper = std::thread([&] { dropped = pool.stop(); });
+    while (pool.run([] {}))
+      ++given;
+    throw std::runtime_error("no licence");
+  });
+  CHECK_THROWS_AS(pool.start(1), std::runtime_error);
+  stopper.join();
+  CHECK_FALSE(pool.run([] {}));
+  CHECK(dropped == given);
+}
+
+// The second one aborted: "started twice".
+TEST_CASE("ThreadPool: after a start that found too few threads, start works") {
+  const auto child = runInChild([] {
+    pthread_attr_t normal;
+    pthread_getattr_default_np(&normal);
+    pthread_attr_t huge = normal;
+    pthread_attr_setstacksize(&huge, std::size_t{1} << (sizeof(void*) == 8 ? 46 : 31));
+    pthread_setattr_default_np(&huge);
+    ThreadPool pool;
+    int runs = 0;
+    pool.run([&] { ++runs; });
+    try {
+      pool.start(2);
+      _exit(1);
+    } catch (const std::system_error&) {
+    }
+    pthread_setattr_default_np(&normal);
+    pool.run([&] { ++runs; });
+    pool.start(1);
+    pool.stop();
+    _exit(runs == 2 ? 7 : 2);
+  });
+  CHECK_MESSAGE(child.exitedWith(7), child.output);
+}
+
+TEST_CASE("ThreadPool: a negative number of threads is refused with the number") {
+  ThreadPool pool;
+  CHECK_THROWS_WITH_AS(pool.start(-1), "number of threads: -1", std::invalid_argument);
+  pool.start(1);
+}
+
+// It ended the worker that took it: with one worker, all that came later was never run.
+TEST_CASE("ThreadPool: an empty task is refused where it is given") {
+  using Give = void (*)(ThreadPool&);
+  for (const Give give : {Give([](ThreadPool& pool) { (void)pool.run(nullptr); }),
+                          Give([](ThreadPool& pool) { (void)pool.tryRun(nullptr); })}) {
+    const auto child = runInChild([give] {
+      ThreadPool pool("sudoku");
+      pool.start(1);
+      give(pool);
+    });
+    CHECK(child.aborted());
+    CHECK(child.says("an empty task was given to ThreadPool sudoku"));
+  }
 }
 
 TEST_CASE("ThreadPool: a full queue makes run wait, and tryRun say no") {
@@ -224,6 +365,67 @@ TEST_CASE("ThreadPool: a worker that fills its own queue does not wait for itsel
   CHECK(runs == 10);
 }
 
+// A worker that found the queue full ran the task at once, inside of the one that had given it. One
+// that always gives the next nested until the stack ended.
+TEST_CASE(
+    "ThreadPool: a task that runs its successor does not nest, also while the queue is full") {
+  constexpr int kSteps = 100'000;
+  ThreadPool pool;
+  pool.setMaxQueueSize(1);
+  pool.start(1);
+  int depth = 0;
+  int deepest = 0;
+  std::size_t longest = 0;
+  int left = kSteps;
+  std::latch done(1);
+  std::function<void()> step = [&] {
+    deepest = std::max(deepest, ++depth);
+    if (--left > 0) {
+      pool.run(step);
+    } else {
+      done.count_down();
+    }
+    longest = std::max(longest, pool.queueSize());
+    --depth;
+  };
+  Plug plug;
+  pool.run([&] { plug(); });
+  plug.started.wait();
+  pool.run(step);
+  std::thread filler([&] {  // it keeps the queue full
+    while (pool.run([] {})) {
+    }
+  });
+  plug.release.count_down();
+  done.wait();
+  pool.stop();
+  filler.join();
+  CHECK(deepest == 1);
+  CHECK(longest <= 2);  // the bound and one a worker
+}
+
+// Both joined the same threads.
+TEST_CASE("ThreadPool: of two that stop at once, both return when it is done") {
+  for (int i = 0; i < 20; ++i) {
+    ThreadPool pool;
+    pool.start(2);
+    Plug plug;
+    pool.run([&] { plug(); });
+    plug.started.wait();
+    std::atomic<bool> ran{false};
+    pool.run([&] { ran = true; });
+    const auto stop = [&] {
+      pool.stop();
+      CHECK(ran);
+    };
+    std::thread other(stop);
+    std::thread releaser([&] { plug.release.count_down(); });
+    stop();
+    other.join();
+    releaser.join();
+  }
+}
+
 TEST_CASE("ThreadPool: what a finished task held is released before the worker waits again") {
   ThreadPool pool;
   pool.start(1);
@@ -258,17 +460,22 @@ TEST_CASE("ThreadPool: starting it twice aborts") {
 }
 
 // There is nobody who would take the task later, and tryRun() does not run it on its caller.
-TEST_CASE("ThreadPool: tryRun is refused before start, after stop and without threads") {
+TEST_CASE("ThreadPool: tryRun is refused without threads") {
   bool ran = false;
-  ThreadPool pool;
-  CHECK_FALSE(pool.tryRun([&] { ran = true; }));
-  pool.start(1);
-  pool.stop();
-  CHECK_FALSE(pool.tryRun([&] { ran = true; }));
   ThreadPool withoutThreads;
   withoutThreads.start(0);
   CHECK_FALSE(withoutThreads.tryRun([&] { ran = true; }));
   CHECK_FALSE(ran);
+}
+
+TEST_CASE("ThreadPool: starting it after stop aborts") {
+  const auto child = runInChild([] {
+    ThreadPool pool("late");
+    pool.stop();
+    pool.start(1);
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("ThreadPool late started after stop()"));
 }
 
 }  // namespace

@@ -1,11 +1,19 @@
 #include "rung/base/Thread.h"
 
 #include <doctest/doctest.h>
+#include <pthread.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cerrno>
+#include <csignal>
 #include <latch>
 #include <memory>
+#include <set>
 #include <stdexcept>
+#include <string>
+#include <system_error>
+#include <thread>
 
 #include "rung/base/CurrentThread.h"
 
@@ -62,7 +70,7 @@ TEST_CASE("Thread: join without start, and twice") {
   thread.join();
 }
 
-// Nobody can wait for himself: pthread_join would answer EDEADLK, and std::thread would throw.
+// No thread can wait for itself: pthread_join would answer EDEADLK, and std::thread would throw.
 TEST_CASE("Thread: destroyed by the thread itself it detaches, and the function runs to its end") {
   std::latch done(1);
   std::unique_ptr<Thread> thread;
@@ -78,14 +86,82 @@ TEST_CASE("Thread: destroyed by the thread itself it detaches, and the function 
   CHECK(thread == nullptr);
 }
 
-TEST_CASE("Thread: an exception ends the process where it was thrown") {
+// start() still wrote to the object when the function had destroyed it: thread_ and started_.
+TEST_CASE("Thread: the function may destroy it as soon as it runs") {
+  for (int i = 0; i < 300; ++i) {
+    std::atomic<Thread*> alive{nullptr};
+    alive = new Thread([&] { delete alive.exchange(nullptr); });
+    alive.load()->start();
+    while (alive.load() != nullptr)
+      std::this_thread::yield();
+  }
+}
+
+std::set<int> blockedSignals() {
+  sigset_t mask;
+  pthread_sigmask(SIG_BLOCK, nullptr, &mask);
+  std::set<int> blocked;
+  for (int signal = 1; signal < SIGRTMIN; ++signal) {
+    if (sigismember(&mask, signal) == 1) blocked.insert(signal);
+  }
+  return blocked;
+}
+
+// A SignalFd that was made after a thread lost its signals to that thread, which did not block them
+// and died of them: SIGTERM killed the process, and log lines were lost.
+TEST_CASE("Thread: begins with all signals blocked but those of faults") {
+  const std::set<int> before = blockedSignals();
+  REQUIRE(before.count(SIGTERM) == 0);
+  std::set<int> inside;
+  Thread thread([&] { inside = blockedSignals(); });
+  thread.start();
+  thread.join();
+  for (int signal = 1; signal < 32; ++signal) {
+    CAPTURE(signal);
+    const bool never = signal == SIGKILL || signal == SIGSTOP;
+    const bool fault = signal == SIGSEGV || signal == SIGBUS || signal == SIGFPE ||
+                       signal == SIGILL || signal == SIGABRT || signal == SIGTRAP ||
+                       signal == SIGSYS;
+    CHECK(inside.count(signal) == (never || fault ? 0 : 1));
+  }
+  CHECK(blockedSignals() == before);
+}
+
+TEST_CASE(
+    "Thread: without memory for it start throws, leaves the signals, and can be tried again") {
   const auto child = runInChild([] {
-    Thread thread([] { throw std::runtime_error("out of luck"); });
+    pthread_attr_t normal;
+    pthread_getattr_default_np(&normal);
+    pthread_attr_t huge = normal;
+    pthread_attr_setstacksize(&huge, std::size_t{1} << (sizeof(void*) == 8 ? 46 : 31));
+    pthread_setattr_default_np(&huge);
+    const std::set<int> before = blockedSignals();
+    if (before.count(SIGTERM) != 0) _exit(5);
+    bool ran = false;
+    Thread thread([&] { ran = true; });
+    try {
+      thread.start();
+      _exit(1);
+    } catch (const std::system_error& e) {
+      if (e.code().value() != EAGAIN || thread.started()) _exit(2);
+    }
+    if (blockedSignals() != before) _exit(3);
+    pthread_setattr_default_np(&normal);
+    thread.start();
+    thread.join();
+    _exit(ran ? 7 : 4);
+  });
+  CHECK_MESSAGE(child.exitedWith(7), child.output);
+}
+
+TEST_CASE("Thread: an exception ends the process with the name of the thread") {
+  const auto child = runInChild([] {
+    Thread thread([] { throw std::runtime_error("out of luck"); }, "worker-3");
     thread.start();
     thread.join();
   });
   CHECK(child.aborted());
-  CHECK(child.says("out of luck"));
+  CHECK(child.says("an exception left thread worker-3: out of luck"));
 }
 
 TEST_CASE("Thread: starting twice aborts with the name") {

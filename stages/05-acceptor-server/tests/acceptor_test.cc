@@ -10,54 +10,26 @@
 #include <thread>
 #include <vector>
 
-#include "rung/base/Logging.h"
-#include "rung/net/EventLoop.h"
-
+#include "tests/support/AcceptorFixture.h"
 #include "tests/support/ChildProcess.h"
 #include "tests/support/Client.h"
+#include "tests/support/Ipv6.h"
 
 using namespace std::chrono_literals;
 using rung::Acceptor;
-using rung::EventLoop;
 using rung::InetAddress;
 using rung::Socket;
-using rung::TimerFd;
 using rung::UniqueFd;
+using rung::testing::AcceptorFixture;
 using rung::testing::Client;
+using rung::testing::exhaustDescriptors;
 using rung::testing::runInChild;
 
 namespace {
 
-/// An acceptor on a loop, and what it accepted.
-struct Fixture {
-  explicit Fixture(sa_family_t family = AF_INET, Acceptor::Options options = {})
-      : acceptor(&loop, InetAddress::loopback(0, family), options) {
-    acceptor.setNewConnectionCallback([this](Socket socket, const InetAddress& peer) {
-      sockets.push_back(std::move(socket));
-      peers.push_back(peer);
-      if (sockets.size() >= wanted) loop.quit();
-    });
-  }
-  void runUntilAccepted(std::size_t count) {
-    wanted = count;
-    loop.loop();
-  }
-  void runFor(TimerFd::Clock::duration time) {
-    span.arm(time);
-    loop.loop();
-  }
-
-  EventLoop loop;
-  TimerFd span{&loop, [this] { loop.quit(); }};  // made before a test uses up the descriptors
-  Acceptor acceptor;
-  std::vector<Socket> sockets;
-  std::vector<InetAddress> peers;
-  std::size_t wanted = SIZE_MAX;
-};
-
 TEST_CASE("Acceptor: passes on each connection with its peer's address, IPv4 and IPv6") {
-  for (const sa_family_t family : {sa_family_t{AF_INET}, sa_family_t{AF_INET6}}) {
-    Fixture f(family);
+  for (const sa_family_t family : rung::testing::ipFamilies()) {
+    AcceptorFixture f(family);
     CHECK_FALSE(f.acceptor.listening());
     f.acceptor.listen();
     CHECK(f.acceptor.listening());
@@ -75,13 +47,13 @@ TEST_CASE("Acceptor: passes on each connection with its peer's address, IPv4 and
 }
 
 TEST_CASE("Acceptor: before listen nobody can connect") {
-  Fixture f;
+  AcceptorFixture f;
   Client client(f.acceptor.localAddress());
   CHECK_FALSE(client.connected());
 }
 
 TEST_CASE("Acceptor: without a callback connections are closed, not leaked") {
-  Fixture f;
+  AcceptorFixture f;
   f.acceptor.setNewConnectionCallback(nullptr);
   f.acceptor.listen();
   Client client(f.acceptor.localAddress());
@@ -91,7 +63,7 @@ TEST_CASE("Acceptor: without a callback connections are closed, not leaked") {
 }
 
 TEST_CASE("Acceptor: a taken port throws and names it") {
-  Fixture f;
+  AcceptorFixture f;
   f.acceptor.listen();
   const InetAddress taken = f.acceptor.localAddress();
   try {
@@ -104,7 +76,7 @@ TEST_CASE("Acceptor: a taken port throws and names it") {
 }
 
 TEST_CASE("Acceptor: with reusePort two of them share a port") {
-  Fixture f(AF_INET, {.reusePort = true});
+  AcceptorFixture f(AF_INET, {.reusePort = true});
   Acceptor second(&f.loop, f.acceptor.localAddress(), {.reusePort = true});
   f.acceptor.listen();
   second.listen();
@@ -113,7 +85,7 @@ TEST_CASE("Acceptor: with reusePort two of them share a port") {
 
 TEST_CASE("Acceptor: accepted sockets inherit TCP_NODELAY from the listening one") {
   for (const bool wanted : {true, false}) {
-    Fixture f(AF_INET, {.tcpNoDelay = wanted});
+    AcceptorFixture f(AF_INET, {.tcpNoDelay = wanted});
     f.acceptor.listen();
     Client client(f.acceptor.localAddress());
     f.runUntilAccepted(1);
@@ -125,7 +97,7 @@ TEST_CASE("Acceptor: accepted sockets inherit TCP_NODELAY from the listening one
 }
 
 TEST_CASE("Acceptor: connections that die in the queue do no harm") {
-  Fixture f;
+  AcceptorFixture f;
   f.acceptor.listen();
   for (int i = 0; i < 20; ++i) {
     Client dead(f.acceptor.localAddress());
@@ -140,16 +112,6 @@ TEST_CASE("Acceptor: connections that die in the queue do no harm") {
   CHECK(f.peers.back() == f.sockets.back().peerAddress());
 }
 
-/// Uses up all descriptors but `spare`.
-std::vector<UniqueFd> exhaustDescriptors(int spare) {
-  std::vector<UniqueFd> taken;
-  for (int fd; (fd = dup(0)) >= 0;)
-    taken.emplace_back(fd);
-  for (int i = 0; i < spare; ++i)
-    taken.pop_back();
-  return taken;
-}
-
 // A level-triggered listener that cannot accept is reported at every wait: seen without help, tens
 // of thousands of rounds in a tenth of a second, each with a line in the log.
 TEST_CASE(
@@ -157,7 +119,7 @@ TEST_CASE(
   const auto child = runInChild([] {
     const rlimit few{64, 64};
     setrlimit(RLIMIT_NOFILE, &few);
-    Fixture f;
+    AcceptorFixture f;
     f.acceptor.listen();
     constexpr int kClients = 5;
     std::vector<UniqueFd> taken = exhaustDescriptors(kClients);
@@ -197,7 +159,7 @@ TEST_CASE("Acceptor: when the reserve is lost as well it pauses, and recovers by
   const auto child = runInChild([] {
     const rlimit few{64, 64};
     setrlimit(RLIMIT_NOFILE, &few);
-    Fixture f;
+    AcceptorFixture f;
     f.acceptor.listen();
     std::vector<UniqueFd> taken = exhaustDescriptors(1);
     Client client(f.acceptor.localAddress());
@@ -216,7 +178,7 @@ TEST_CASE("Acceptor: when the reserve is lost as well it pauses, and recovers by
 }
 
 TEST_CASE("Acceptor: closed, it frees the port at once, also from its own callback") {
-  Fixture f;
+  AcceptorFixture f;
   f.acceptor.setNewConnectionCallback([&](Socket, const InetAddress&) {
     f.acceptor.close();
     f.loop.quit();
@@ -233,7 +195,7 @@ TEST_CASE("Acceptor: closed, it frees the port at once, also from its own callba
 
 TEST_CASE("Acceptor: listening from another thread aborts") {
   const auto child = runInChild([] {
-    Fixture f;
+    AcceptorFixture f;
     std::thread([&f] { f.acceptor.listen(); }).join();
   });
   CHECK(child.aborted());

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <cstdint>
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -66,9 +67,29 @@ TEST_CASE("InetAddress: parse refuses bad ports and missing brackets, naming the
                            "1.2.3.4: 1", "1.2.3.4:1 ", "1.2.3.4:99999999999999999999"}) {
     CHECK(refusal(text) == "not a port number in address: '" + std::string(text) + "'");
   }
-  for (const char* text : {"::1:80", "[127.0.0.1]:80", "[::1:80", "::1]:80"}) {
+  // What was missing was called '', and what was mistyped stood there without its port.
+  CHECK(refusal(":8080") == "no address before the port: ':8080'");
+  CHECK(refusal("300.1.2.3:80") == "not an IPv4 or IPv6 address: '300.1.2.3:80'");
+  CHECK(refusal("localhost:80") == "not an IPv4 or IPv6 address: 'localhost:80'");
+  CHECK(refusal("[fe80::1%no-such]:80") ==
+        "no such network interface in address: '[fe80::1%no-such]:80'");
+  for (const char* text : {"[]:80", "::1:80", "[127.0.0.1]:80", "[::1:80", "::1]:80"}) {
     CHECK(refusal(text) == "not IPV4:PORT or [IPV6]:PORT: '" + std::string(text) + "'");
   }
+}
+
+// A port was a std::uint16_t: what the user had read as an int, 70000 became 4464 without a word.
+TEST_CASE("InetAddress: a port that is none is refused with its number") {
+  CHECK_THROWS_WITH_AS(InetAddress("127.0.0.1", 70000), "not a port number: '70000'",
+                       std::invalid_argument);
+  CHECK_THROWS_WITH_AS(InetAddress("::1", 65536), "not a port number: '65536'",
+                       std::invalid_argument);
+  CHECK_THROWS_WITH_AS(InetAddress(-1), "not a port number: '-1'", std::invalid_argument);
+  CHECK_THROWS_WITH_AS((void)InetAddress::loopback(65536), "not a port number: '65536'",
+                       std::invalid_argument);
+  CHECK(InetAddress(65535).port() == 65535);
+  CHECK(InetAddress("::1", std::uint16_t{80}).port() == 80);  // not ambiguous
+  CHECK(InetAddress(0).port() == 0);
 }
 
 TEST_CASE("InetAddress: a scope is an interface, by name or by number") {
@@ -96,6 +117,26 @@ TEST_CASE("InetAddress: equal when family, address and port are") {
   CHECK(InetAddress("1.2.3.4", 80) != InetAddress("1.2.3.4", 81));
   CHECK(InetAddress("1.2.3.4", 80) != InetAddress("1.2.3.5", 80));
   CHECK(InetAddress("0.0.0.0", 80) != InetAddress("::", 80));
+}
+
+// A server on "::" saw its IPv4 peers as ::ffff:127.0.0.1, which was not equal to 127.0.0.1: a list
+// of allowed addresses matched none of them.
+TEST_CASE("InetAddress: an IPv4-mapped address is the IPv4 address, and can be made it") {
+  const InetAddress mapped("::ffff:127.0.0.1", 80);
+  const InetAddress plain("127.0.0.1", 80);
+  CHECK(mapped == plain);
+  CHECK(plain == mapped);
+  CHECK(mapped != InetAddress("127.0.0.1", 81));
+  CHECK(mapped != InetAddress("127.0.0.2", 80));
+  CHECK(mapped.toIpPort() == "[::ffff:127.0.0.1]:80");
+  CHECK(mapped.unmapped().toIpPort() == "127.0.0.1:80");
+  CHECK(mapped.unmapped().family() == AF_INET);
+  for (const char* other :
+       {"127.0.0.1", "::1", "::127.0.0.1", "::fffe:127.0.0.1", "fe80::1%lo", "1::ffff:127.0.0.1"}) {
+    CHECK(InetAddress(other, 80).unmapped().toIp() == InetAddress(other, 80).toIp());
+  }
+  CHECK(InetAddress("::127.0.0.1", 80) != plain);
+  CHECK(InetAddress("fe80::1%1", 80) != InetAddress("fe80::1%2", 80));
 }
 
 TEST_CASE("InetAddress: a small value") {

@@ -12,6 +12,7 @@
 
 #include "tests/support/ChildProcess.h"
 #include "tests/support/Client.h"
+#include "tests/support/Ipv6.h"
 
 using rung::InetAddress;
 using rung::Socket;
@@ -55,7 +56,7 @@ TEST_CASE("Socket: created non-blocking and close-on-exec, and closed at the end
 }
 
 TEST_CASE("Socket: accepts with the peer's address, non-blocking and close-on-exec") {
-  for (const sa_family_t family : {sa_family_t{AF_INET}, sa_family_t{AF_INET6}}) {
+  for (const sa_family_t family : rung::testing::ipFamilies()) {
     CAPTURE(family);
     Socket server = listener(InetAddress::loopback(0, family));
     CHECK(server.accept().error == EAGAIN);  // nobody there yet

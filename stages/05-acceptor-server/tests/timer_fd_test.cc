@@ -2,14 +2,18 @@
 
 #include <fstream>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 
 #include "rung/net/EventLoop.h"
 #include "rung/net/TimerFd.h"
 
+#include "tests/support/ChildProcess.h"
+
 using namespace std::chrono_literals;
 using rung::EventLoop;
 using rung::TimerFd;
+using rung::testing::runInChild;
 
 namespace {
 
@@ -33,6 +37,39 @@ TEST_CASE("TimerFd: a deadline in the past, or at the beginning of time, fires a
   timer.arm(TimerFd::Clock::time_point{});
   loop.loop();
   timer.arm(0ms);
+  loop.loop();
+  CHECK(calls == 3);
+}
+
+// now() + duration::max() lay in the past: a server that was given for ever to stop cut everybody
+// at once. A thousand years overflowed before that, in the conversion to nanoseconds.
+TEST_CASE("TimerFd: a delay or deadline that the clock cannot hold never comes") {
+  EventLoop loop;
+  int calls = 0;
+  const auto callback = [&] { ++calls; };
+  TimerFd longest(&loop, callback);
+  TimerFd years(&loop, callback);
+  TimerFd seconds(&loop, callback);
+  TimerFd deadline(&loop, callback);
+  longest.arm(TimerFd::Clock::duration::max());
+  years.arm(std::chrono::hours(24 * 365 * 1000));
+  seconds.arm(std::chrono::duration<double>(1e30));
+  deadline.arm(std::chrono::time_point<TimerFd::Clock, std::chrono::hours>::max());
+  TimerFd end(&loop, [&] { loop.quit(); });
+  end.arm(1ms);
+  loop.loop();
+  CHECK(calls == 0);
+}
+
+TEST_CASE("TimerFd: a delay below zero fires at once, however far below") {
+  EventLoop loop;
+  int calls = 0;
+  TimerFd timer(&loop, [&] { ++calls, loop.quit(); });
+  timer.arm(TimerFd::Clock::duration::min());
+  loop.loop();
+  timer.arm(-std::chrono::hours(24 * 365 * 1000));
+  loop.loop();
+  timer.arm(TimerFd::Clock::time_point::min());
   loop.loop();
   CHECK(calls == 3);
 }
@@ -90,6 +127,20 @@ TEST_CASE("TimerFd: follows the monotonic clock") {
     CHECK(text.str().find("clockid: 1\n") != std::string::npos);  // CLOCK_MONOTONIC
   }
   CHECK(found);
+}
+
+TEST_CASE("TimerFd: without a loop it aborts, and by name when its callback throws") {
+  const auto noLoop = runInChild([] { const TimerFd timer(nullptr, [] {}); });
+  CHECK(noLoop.aborted());
+  CHECK(noLoop.says("without an EventLoop"));
+  const auto thrown = runInChild([] {
+    EventLoop loop;
+    TimerFd timer(&loop, [] { throw std::runtime_error("too late"); });
+    timer.arm(0ms);
+    loop.loop();
+  });
+  CHECK(thrown.aborted());
+  CHECK(thrown.says("an exception left the callback of a TimerFd: too late"));
 }
 
 }  // namespace

@@ -72,6 +72,15 @@ std::size_t putSome(const rung::UniqueFd& fd, std::string_view bytes) {
   return n > 0 ? static_cast<std::size_t>(n) : 0;
 }
 
+TEST_CASE("Buffer: when all is retrieved, all of its room is there again") {
+  Buffer buffer;
+  buffer.append("some bytes");
+  const std::size_t room = buffer.writableBytes() + buffer.readableBytes();
+  buffer.retrieve(4);
+  buffer.retrieve(6);
+  CHECK(buffer.writableBytes() == room);
+}
+
 TEST_CASE("Buffer: a new one is empty and owns nothing") {
   const Buffer buffer;
   CHECK(buffer.empty());
@@ -978,6 +987,51 @@ TEST_CASE("Buffer: a quarter of a million random operations do what a std::strin
     CAPTURE(operation);
     CAPTURE(kind);
     REQUIRE(right);
+  }
+}
+
+TEST_CASE("Buffer: the room in front is used while at least half of the memory is free") {
+  constexpr std::size_t kSize = 1000;
+  for (const std::size_t left : {504U, 505U}) {
+    Buffer buffer;
+    buffer.append(std::string(kSize, 'x'));
+    const char* const first = buffer.peek();
+    buffer.retrieve(kSize - left);
+    buffer.append(std::string(kSize - left, 'y'));  // to the last byte
+    CHECK(buffer.view() == std::string(left, 'x') + std::string(kSize - left, 'y'));
+    CHECK((buffer.peek() == first) == (left == 504));
+    CHECK(buffer.ownedBytes() == std::max(Buffer::kCheapPrepend + kSize, 2 * left));
+  }
+}
+
+// ownedBytes() counts what the Buffer knows of. What it has forgotten, only the heap knows.
+TEST_CASE("Buffer: what it gives back comes back to the heap") {
+  Buffer buffer;
+  buffer.append(std::string(64 << 10, 'x'));
+  const std::size_t before = mallinfo2().uordblks;
+  buffer.retrieveAll();
+  buffer.settle();
+  CHECK(mallinfo2().uordblks <= before - (before == 0 ? 0 : 64 << 10));  // 0: a sanitizer's heap
+}
+
+TEST_CASE("Buffer: what just fits stays where it is") {
+  Buffer buffer;
+  buffer.append(std::string(200, 'x'));
+  const std::size_t owned = buffer.ownedBytes();
+  buffer.append(std::string(buffer.writableBytes(), 'y'));
+  CHECK(buffer.ownedBytes() == owned);
+  CHECK(buffer.writableBytes() == 0);
+}
+
+TEST_CASE("Buffer: settling gives memory back when less than a quarter of it is in use") {
+  for (const std::size_t left : {1024U, 1023U}) {
+    Buffer buffer;
+    buffer.append(std::string(4096 - Buffer::kCheapPrepend, 'x'));
+    REQUIRE(buffer.ownedBytes() == 4096);
+    buffer.retrieve(buffer.readableBytes() - left);
+    buffer.settle();
+    CHECK(buffer.view() == std::string(left, 'x'));
+    CHECK((buffer.ownedBytes() == 4096) == (left == 1024));
   }
 }
 

@@ -10,15 +10,18 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "rung/net/EventLoop.h"
 #include "rung/net/TcpConnection.h"
 
+#include "tests/support/Alone.h"
 #include "tests/support/ChildProcess.h"
 #include "tests/support/LoopRounds.h"
 #include "tests/support/Sockets.h"
 
 using rung::Buffer;
+using rung::CloseReason;
 using rung::ConnectionProfile;
 using rung::EventLoop;
 using rung::InetAddress;
@@ -27,33 +30,15 @@ using rung::TcpConnection;
 using rung::TcpConnectionPtr;
 using rung::Timestamp;
 using rung::UniqueFd;
+using rung::testing::Alone;
 using rung::testing::put;
 using rung::testing::runInChild;
 using rung::testing::runRounds;
-using rung::testing::SocketPair;
 using rung::testing::take;
 
 namespace {
 
 const std::string kMuch(4 << 20, 'x');  // more than the kernel takes at once
-
-struct Alone {
-  explicit Alone(ConnectionProfile profile = {}) {
-    profile.loop = &loop;
-    profile.mailbox = loop.mailbox();
-    fd = pair.ours.get();
-    connection = std::make_shared<TcpConnection>(
-        std::make_shared<const ConnectionProfile>(std::move(profile)), 1,
-        Socket(std::move(pair.ours)), InetAddress());
-    connection->connectEstablished();
-  }
-  ~Alone() { connection->connectDestroyed(); }
-
-  EventLoop loop;
-  SocketPair pair;
-  int fd = -1;
-  TcpConnectionPtr connection;
-};
 
 TEST_CASE("TcpConnection alone: needs no callbacks, its owner's included") {
   Alone f;
@@ -72,7 +57,7 @@ TEST_CASE("TcpConnection alone: what epoll refuses is never up, also without an 
     auto profile = std::make_shared<ConnectionProfile>();
     profile->loop = &f.loop;
     profile->mailbox = f.loop.mailbox();
-    profile->connectionCallback = [](const TcpConnectionPtr&) { _exit(2); };
+    profile->callbacks.connection = [](const TcpConnectionPtr&) { _exit(2); };
     const auto file = std::make_shared<TcpConnection>(
         profile, 2, Socket(UniqueFd(open("/proc/self/exe", O_RDONLY | O_CLOEXEC))), InetAddress());
     file->connectEstablished();
@@ -81,10 +66,26 @@ TEST_CASE("TcpConnection alone: what epoll refuses is never up, also without an 
   CHECK_MESSAGE(child.exitedWith(7), child.output);
 }
 
+TEST_CASE("TcpConnection alone: shutdown() in the half-close callback ends it when that returns") {
+  ConnectionProfile profile;
+  bool down = false;
+  bool downInside = false;
+  profile.callbacks.connection = [&](const TcpConnectionPtr& c) { down = !c->connected(); };
+  profile.callbacks.halfClose = [&](const TcpConnectionPtr& c) {
+    c->shutdown();
+    downInside = down;
+  };
+  Alone f(std::move(profile));
+  shutdown(f.pair.theirs.get(), SHUT_WR);
+  runRounds(f.loop, 2);
+  CHECK_FALSE(downInside);
+  CHECK(down);
+}
+
 TEST_CASE("TcpConnection alone: after shutdown the peer's end is the end, and no half-close") {
   ConnectionProfile profile;
   int halfCloses = 0;
-  profile.halfCloseCallback = [&](const TcpConnectionPtr&) { ++halfCloses; };
+  profile.callbacks.halfClose = [&](const TcpConnectionPtr&) { ++halfCloses; };
   Alone f(std::move(profile));
   f.connection->shutdown();
   shutdown(f.pair.theirs.get(), SHUT_WR);
@@ -95,9 +96,9 @@ TEST_CASE("TcpConnection alone: after shutdown the peer's end is the end, and no
 
 TEST_CASE("TcpConnection alone: ended in its message callback, what was left unread is no error") {
   ConnectionProfile profile;
-  profile.limits.maxInput = 1;
+  profile.callbacks.limits.maxInput = 1;
   int calls = 0;
-  profile.messageCallback = [&](const TcpConnectionPtr& connection, Buffer& buffer, Timestamp) {
+  profile.callbacks.message = [&](const TcpConnectionPtr& connection, Buffer& buffer, Timestamp) {
     ++calls;
     CHECK(buffer.readableBytes() == 5);
     connection->connectDestroyed();
@@ -121,22 +122,42 @@ TEST_CASE("TcpConnection alone: a Buffer that another thread sends is sent, and 
   CHECK(take(f.pair.theirs.get()) == "from elsewhere");
 }
 
+TEST_CASE("TcpConnection alone: a Buffer that is refused is emptied all the same") {
+  Alone f;
+  f.connection->shutdown();
+  Buffer buffer;
+  buffer.append("too late");
+  CHECK_FALSE(f.connection->send(buffer));
+  CHECK(buffer.empty());
+}
+
 TEST_CASE("TcpConnection alone: a connection that has ended tells of no high water") {
   ConnectionProfile profile;
   int told = 0;
-  profile.highWaterMarkCallback = [&](const TcpConnectionPtr&, std::size_t) { ++told; };
+  profile.callbacks.highWaterMark = [&](const TcpConnectionPtr&, std::size_t) { ++told; };
   Alone f(std::move(profile));
-  f.connection->forceClose();  // in the next round
   CHECK(f.connection->send(kMuch));
+  f.connection->connectDestroyed();
+  runRounds(f.loop, 2);
+  CHECK(told == 0);
+}
+
+TEST_CASE("TcpConnection alone: after forceClose() nothing more is sent") {
+  Alone f;
+  CHECK(f.connection->send("before"));
+  f.connection->forceClose();
+  CHECK_FALSE(f.connection->send("after"));
+  CHECK(f.connection->connected());  // until the next round
   runRounds(f.loop, 2);
   CHECK_FALSE(f.connection->connected());
-  CHECK(told == 0);
+  CHECK(f.connection->closeReason() == CloseReason::forced);
+  CHECK(take(f.pair.theirs.get()) == "before");
 }
 
 TEST_CASE("TcpConnection alone: a writeComplete callback may send as much again") {
   ConnectionProfile profile;
   int completed = 0;
-  profile.writeCompleteCallback = [&](const TcpConnectionPtr& connection) {
+  profile.callbacks.writeComplete = [&](const TcpConnectionPtr& connection) {
     if (++completed == 1) connection->send(kMuch);
     if (completed == 1) CHECK(connection->outputBytes() > 0);
   };
@@ -159,7 +180,7 @@ TEST_CASE(
     CAPTURE(shutDown);
     ConnectionProfile profile;
     int completed = 0;
-    profile.writeCompleteCallback = [&](const TcpConnectionPtr& connection) {
+    profile.callbacks.writeComplete = [&](const TcpConnectionPtr& connection) {
       ++completed;
       connection->connectDestroyed();
     };
@@ -180,14 +201,29 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("TcpConnection alone: callbacks set on another thread abort") {
-  const auto child = runInChild([] {
-    Alone f;
-    std::thread other([&] { f.connection->setMessageCallback(nullptr); });
-    other.join();
-  });
-  CHECK(child.aborted());
-  CHECK(child.says("set on a thread not its own"));
+// They said "loop" and checked nothing, so that a worker that asked had a data race, or worse.
+TEST_CASE("TcpConnection alone: what belongs to the loop aborts elsewhere, and names itself") {
+  const std::vector<std::pair<std::string, void (*)(TcpConnection&)>> calls = {
+      {"localAddress()", [](TcpConnection& c) { (void)c.localAddress(); }},
+      {"isReading()", [](TcpConnection& c) { (void)c.isReading(); }},
+      {"setTcpNoDelay()", [](TcpConnection& c) { (void)c.setTcpNoDelay(true); }},
+      {"inputBuffer()", [](TcpConnection& c) { (void)c.inputBuffer(); }},
+      {"context()", [](TcpConnection& c) { (void)c.context(); }},
+      {"context()", [](TcpConnection& c) { c.setContext(1); }},
+      {"callbacks()", [](TcpConnection& c) { (void)c.callbacks(); }},
+      {"setCallbacks()", [](TcpConnection& c) { c.setCallbacks(nullptr); }},
+  };
+  for (const auto& call : calls) {
+    CAPTURE(call.first);
+    const auto child = runInChild([&] {
+      Alone f;
+      std::thread other([&] { call.second(*f.connection); });
+      other.join();
+    });
+    CHECK(child.aborted());
+    CHECK_MESSAGE(child.says(call.first + " of -0.0.0.0:0#1 called on a thread not its own"),
+                  child.output);
+  }
 }
 
 // A process that has the socket as well, such as a forked child, may shut it down: a hang-up comes,
@@ -195,6 +231,7 @@ TEST_CASE("TcpConnection alone: callbacks set on another thread abort") {
 TEST_CASE("TcpConnection alone: shut down by somebody else while reading is stopped, it stays") {
   Alone f;
   f.connection->stopRead();
+  put(f.pair.theirs, "unread");
   CHECK(f.connection->send(kMuch));
   shutdown(f.fd, SHUT_RDWR);
   runRounds(f.loop, 3);
@@ -206,7 +243,7 @@ TEST_CASE("TcpConnection alone: shut down by somebody else while reading is stop
 
 TEST_CASE("TcpConnection alone: shut down by somebody else while a slow reader holds it back") {
   ConnectionProfile profile;
-  profile.limits.highWaterMark = 1;
+  profile.callbacks.limits.highWaterMark = 1;
   Alone f(std::move(profile));
   CHECK(f.connection->send(kMuch));
   CHECK_FALSE(f.connection->isReading());
@@ -218,7 +255,7 @@ TEST_CASE("TcpConnection alone: shut down by somebody else while a slow reader h
 
 TEST_CASE("TcpConnection alone: shut down by somebody else after all was read, it ends") {
   ConnectionProfile profile;
-  profile.halfCloseCallback = [](const TcpConnectionPtr& connection) {
+  profile.callbacks.halfClose = [](const TcpConnectionPtr& connection) {
     connection->stopRead();
     connection->send(kMuch);
   };
@@ -237,10 +274,10 @@ TEST_CASE("TcpConnection alone: shut down by somebody else after all was read, i
 TEST_CASE("TcpConnection alone: after such a hang-up startRead() finds the bytes and the end") {
   ConnectionProfile profile;
   std::string got;
-  profile.messageCallback = [&](const TcpConnectionPtr&, Buffer& buffer, Timestamp) {
+  profile.callbacks.message = [&](const TcpConnectionPtr&, Buffer& buffer, Timestamp) {
     got += buffer.retrieveAllAsString();
   };
-  profile.halfCloseCallback = [](const TcpConnectionPtr&) {};  // and so the end is not a half
+  profile.callbacks.halfClose = [](const TcpConnectionPtr&) {};  // and so the end is not a half
   Alone f(std::move(profile));
   f.connection->stopRead();
   put(f.pair.theirs, "last words");

@@ -1,6 +1,7 @@
 // Each way in which a connection ends.
 
 #include <doctest/doctest.h>
+#include <malloc.h>
 #include <sys/mman.h>
 
 #include <atomic>
@@ -18,6 +19,7 @@
 
 #include "tests/support/ChildProcess.h"
 #include "tests/support/Client.h"
+#include "tests/support/Observed.h"
 #include "tests/support/ServerThread.h"
 
 using namespace std::chrono_literals;
@@ -32,42 +34,12 @@ using rung::Timestamp;
 using rung::testing::Client;
 using rung::testing::echo;
 using rung::testing::eventually;
+using rung::testing::Observed;
 using rung::testing::pattern;
 using rung::testing::runInChild;
 using rung::testing::ServerThread;
 
 namespace {
-
-/// A server that writes down how its connections come and go.
-struct Observed {
-  explicit Observed(const std::function<void(TcpServer&)>& setUp = {}, int threads = 0)
-      : server(
-            [&](TcpServer& s) {
-              s.setConnectionCallback([this](const TcpConnectionPtr& c) {
-                if (c->connected()) {
-                  ++ups;
-                  up.set_value(c);
-                } else {
-                  ++downs;
-                  down.set_value(c->error());
-                }
-              });
-              if (setUp) setUp(s);
-            },
-            threads),
-        client(server.address(), 1 << 16) {}
-
-  TcpConnectionPtr connection() { return up.get_future().get(); }
-  /// Waits for the end; returns the connection's error.
-  int ended() { return down.get_future().get(); }
-
-  std::promise<TcpConnectionPtr> up;
-  std::promise<int> down;
-  std::atomic<int> ups{0};
-  std::atomic<int> downs{0};
-  ServerThread server;
-  Client client;
-};
 
 TEST_CASE("TcpConnection ends: the peer closes") {
   Observed f;
@@ -188,14 +160,21 @@ TEST_CASE("TcpConnection ends: a reset is told from an orderly end") {
   CHECK(connection->error() == ECONNRESET);
 }
 
-TEST_CASE("TcpConnection ends: a reset while much is queued frees it at once") {
+TEST_CASE("TcpConnection ends: a reset while much is queued frees it, and tells how much is lost") {
+  constexpr std::size_t kMuch = 50 << 20;
+  const auto memory = [] { return mallinfo2().uordblks + mallinfo2().hblkhd; };
   Observed f;
   const TcpConnectionPtr connection = f.connection();
-  connection->send(std::string(50 << 20, 'x'));
+  const std::size_t before = memory();
+  connection->send(std::string(kMuch, 'x'));
   f.server.inLoop([] {});
   f.client.reset();
   CHECK(f.ended() != 0);
-  f.server.inLoop([&] { CHECK(connection->outputBytes() == 0); });
+  f.server.inLoop([] {});
+  CHECK(connection->closeReason() == rung::CloseReason::reset);
+  CHECK(connection->outputBytes() > kMuch / 2);
+  CHECK(connection->outputBytes() <= kMuch);
+  CHECK(memory() < before + kMuch / 2);
 }
 
 // The write fails with EPIPE, and SIGPIPE would end the process. What the peer had sent before is
@@ -234,7 +213,6 @@ TEST_CASE("TcpConnection ends: EPIPE does not lose what the peer had sent") {
 TEST_CASE("TcpConnection ends: a reset is noticed while reading is paused") {
   Observed f;
   const TcpConnectionPtr connection = f.connection();
-  // With output waiting the socket is watched; an idle paused one is not, so it hears nothing.
   connection->stopRead();
   connection->send(std::string(50 << 20, 'x'));
   f.server.inLoop([] {});
@@ -275,7 +253,7 @@ TEST_CASE("TcpConnection ends: every call in the down callback is harmless") {
       c->forceClose();
       c->stopRead();
       c->startRead();
-      c->setMessageCallback({});
+      c->setCallbacks(nullptr);
       CHECK(c->localAddress().port() != 0);  // the descriptor is still there
       done.set_value();
     });
@@ -283,6 +261,22 @@ TEST_CASE("TcpConnection ends: every call in the down callback is harmless") {
   Client(server.address()).close();
   done.get_future().get();
   server.inLoop([&] { CHECK(server.server().connectionCount() == 0); });
+}
+
+// "Every call on it is harmless, on any thread": these aborted, as on the wrong thread.
+TEST_CASE("TcpConnection ends: on one that is down every call is harmless, on any thread") {
+  Observed f;
+  const TcpConnectionPtr c = f.connection();
+  f.client.close();
+  CHECK(f.ended() == 0);
+  f.server.inLoop([] {});  // its end is behind us, its loop and server are not
+  c->setCallbacks(std::make_shared<rung::ConnectionCallbacks>(c->callbacks()));
+  c->setContext(1);
+  CHECK(c->inputBuffer().empty());
+  CHECK_FALSE(c->isReading());
+  CHECK_FALSE(c->setTcpNoDelay(true));
+  CHECK(c->localAddress() == rung::InetAddress());
+  CHECK_FALSE(c->hold()->send("x"));
 }
 
 TEST_CASE("TcpConnection ends: kept after server and loop are gone, every call is harmless") {
@@ -399,14 +393,15 @@ TEST_CASE("TcpConnection ends: the loop is destroyed first, with connections ali
     client = std::make_unique<Client>(server->listenAddress());
     loop.loop();
   }
-  CHECK(kept->connected());      // nobody was there to run a callback
-  CHECK_FALSE(kept->send("x"));  // but nothing is touched that is gone
+  // It stayed "connected", its descriptor open and its peer waiting, for as long as it was kept.
+  CHECK_FALSE(kept->connected());
+  CHECK(kept->closeReason() == rung::CloseReason::loopGone);
+  CHECK(server->connectionCount() == 0);
+  CHECK(client->receiveAll().empty());
+  CHECK_FALSE(kept->send("x"));  // nothing is touched that is gone
   kept->shutdown();
   kept->forceClose();
   kept->stopRead();
-  server.reset();
-  kept.reset();
-  CHECK(client->receiveAll().empty());  // and the descriptor goes with the last reference
 }
 
 TEST_CASE(
@@ -450,7 +445,7 @@ TEST_CASE("TcpConnection ends: when the kernel will not watch one more socket, i
     auto profile = std::make_shared<rung::ConnectionProfile>();
     profile->loop = loop;
     profile->mailbox = loop->mailbox();
-    profile->connectionCallback = [](const TcpConnectionPtr&) { FAIL("it never was up"); };
+    profile->callbacks.connection = [](const TcpConnectionPtr&) { FAIL("it never was up"); };
     profile->closeCallback = [&](const TcpConnectionPtr& c) { closed.set_value(c->error()); };
     rung::Socket file(rung::checkedFd(memfd_create("regular", 0), "memfd_create"));
     const auto connection =

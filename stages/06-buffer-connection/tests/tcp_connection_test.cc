@@ -17,18 +17,21 @@
 #include "rung/base/Mutex.h"
 #include "rung/net/TcpConnection.h"
 
+#include "tests/support/ChangeCallbacks.h"
 #include "tests/support/ChildProcess.h"
 #include "tests/support/Client.h"
 #include "tests/support/ServerThread.h"
 
 using namespace std::chrono_literals;
 using rung::Buffer;
+using rung::ConnectionCallbacks;
 using rung::ConnectionLimits;
 using rung::Mutex;
 using rung::MutexLock;
 using rung::TcpConnectionPtr;
 using rung::TcpServer;
 using rung::Timestamp;
+using rung::testing::changeCallbacks;
 using rung::testing::Client;
 using rung::testing::echo;
 using rung::testing::eventually;
@@ -63,7 +66,10 @@ TEST_CASE("TcpConnection: knows its id, name and addresses") {
   CHECK(f.connection->connected());
   CHECK(f.connection->id() == 1);
   CHECK(f.connection->name() == "test-" + f.connection->peerAddress().toIpPort() + "#1");
-  f.inLoop([&] { CHECK(f.connection->localAddress() == f.server.address()); });
+  f.inLoop([&] {
+    CHECK(f.connection->localAddress() == f.server.address());
+    CHECK(f.connection->setTcpNoDelay(true));
+  });
   CHECK(f.connection->peerAddress().toIp() == "127.0.0.1");
   CHECK(f.connection->loop() == f.server.loop());
 }
@@ -415,9 +421,11 @@ TEST_CASE("TcpConnection: a connection may have callbacks of its own, set from i
     s.setMessageCallback([](const TcpConnectionPtr& connection, Buffer& buffer, Timestamp) {
       const std::string name = buffer.retrieveAllAsString();
       // Replaces the callback that is running, twice.
-      connection->setMessageCallback({});
-      connection->setMessageCallback([name](const TcpConnectionPtr& c, Buffer& b, Timestamp) {
-        c->send(name + " says " + b.retrieveAllAsString());
+      connection->setCallbacks(nullptr);
+      changeCallbacks(*connection, [&](ConnectionCallbacks& own) {
+        own.message = [name](const TcpConnectionPtr& c, Buffer& b, Timestamp) {
+          c->send(name + " says " + b.retrieveAllAsString());
+        };
       });
       connection->send("hello " + name);
     });
@@ -466,7 +474,7 @@ TEST_CASE("TcpConnection: callbacks run on the connection's loop, up before any 
   CHECK(allGood);
 }
 
-// With what allocate_shared and malloc add, one of 232 bytes takes 256; one of 240 would take 272.
+// With what make_shared and malloc add, one of 232 bytes takes 256; one of 240 would take 272.
 TEST_CASE("TcpConnection: is not much larger than what it has to remember") {
   CHECK(sizeof(rung::TcpConnection) <= 232);
   CHECK(sizeof(rung::Channel) <= 112);

@@ -17,9 +17,11 @@
 #include "rung/net/Mailbox.h"
 #include "rung/net/TcpServer.h"
 
+#include "tests/support/Allocations.h"
 #include "tests/support/Asleep.h"
 #include "tests/support/ChildProcess.h"
 #include "tests/support/Client.h"
+#include "tests/support/Ipv6.h"
 #include "tests/support/ServerThread.h"
 
 using namespace std::chrono_literals;
@@ -35,6 +37,8 @@ using rung::Timestamp;
 using rung::testing::Client;
 using rung::testing::echo;
 using rung::testing::eventually;
+using rung::testing::hasIpv6;
+using rung::testing::NoMemory;
 using rung::testing::runInChild;
 using rung::testing::ServerThread;
 using rung::testing::waitUntilAsleep;
@@ -89,6 +93,10 @@ TEST_CASE("TcpServer: spreads connections over its loops in turn") {
 }
 
 TEST_CASE("TcpServer: serves IPv6") {
+  if (!hasIpv6()) {
+    MESSAGE("skipped: no IPv6 here");
+    return;
+  }
   EventLoop loop;
   TcpServer server(&loop, InetAddress::loopback(0, AF_INET6), "six");
   server.setMessageCallback(echo);
@@ -216,12 +224,16 @@ TEST_CASE("TcpServer: stop before start, without connections, and twice") {
   CHECK(done);
 }
 
+// It did nothing, silently, and the server stayed deaf.
 TEST_CASE("TcpServer: stop without a callback, and a start after it, which is refused") {
   ServerThread server([](TcpServer&) {});
   server.server().stop(10s, {});
   CHECK(stopAndWait(server.server(), 10s).cut == 0);
   server.server().stop(10s, {});
-  server.inLoop([&] { server.server().start(); });
+  server.inLoop([&] {
+    CHECK_THROWS_WITH_AS(server.server().start(), "TcpServer test: start() after stop()",
+                         std::logic_error);
+  });
   CHECK_FALSE(Client(server.address()).connected());
 }
 
@@ -356,6 +368,45 @@ TEST_CASE("TcpServer: destroyed by another thread while its loop ends, it does n
   loop.queueInLoop([&] { loop.quit(); });
   loop.loop();
   CHECK_FALSE(Client(address).connected());
+}
+
+// The destructor had given the server's inside away to the loop: the callbacks found nullptr.
+TEST_CASE("TcpServer: while another thread destroys it, down callbacks may still ask it") {
+  for (const int threads : {0, 2}) {
+    std::atomic<int> downs{0};
+    std::atomic<bool> answered{false};
+    ServerThread f(
+        [&](TcpServer& server) {
+          server.setMessageCallback(echo);
+          server.setConnectionCallback([&](const TcpConnectionPtr& connection) {
+            if (connection->connected()) return;
+            CHECK(server.connectionCount() <= 3);
+            CHECK(server.listenAddress().port() != 0);
+            CHECK(server.name() == "test");
+            server.stopAccepting();
+            server.stop(1s, [&](TcpServer::StopResult) { answered = true; });
+            ++downs;
+          });
+        },
+        threads);
+    const auto clients = connectClients(f.address(), 3);
+    f.ownership().reset();
+    CHECK(downs == 3);
+    f.inLoop([] {});
+    CHECK_FALSE(answered);
+  }
+}
+
+// bad_alloc in the destructor ended the process.
+TEST_CASE("TcpServer: another thread that destroys it waits for the memory that this takes") {
+  for (int granted = 0; granted < 2; ++granted) {
+    ServerThread f([](TcpServer&) {});
+    {
+      const NoMemory atFirst(granted, 3);
+      f.ownership().reset();
+    }
+    CHECK_FALSE(Client(f.address()).connected());
+  }
 }
 
 TEST_CASE("TcpServer: destroyed by another thread when its loop is gone") {

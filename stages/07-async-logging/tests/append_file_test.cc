@@ -10,11 +10,13 @@
 #include <thread>
 
 #include "rung/base/AppendFile.h"
+#include "rung/base/QuietWrite.h"
 
 #include "tests/support/ChildProcess.h"
 #include "tests/support/TempDirectory.h"
 
 using rung::AppendFile;
+using rung::quietWrite;
 using rung::UniqueFd;
 using rung::testing::contentsOf;
 using rung::testing::runInChild;
@@ -81,11 +83,11 @@ TEST_CASE("AppendFile: a full disk is an error value") {
   CHECK(file.writtenBytes() == 0);
 }
 
-// A limit of the file's size stands for the disk that fills up in the middle of a write.
+// A limit of the file's size stands for the disk that fills up in the middle of a write. The kernel
+// sends SIGXFSZ besides, which ended the server.
 TEST_CASE("AppendFile: a disk that fills up takes a part, and the caller learns how much") {
   const TempDirectory directory;
   const auto child = runInChild([&] {
-    (void)std::signal(SIGXFSZ, SIG_IGN);
     const rlimit tenBytes{10, 10};
     setrlimit(RLIMIT_FSIZE, &tenBytes);
     AppendFile file;
@@ -95,6 +97,85 @@ TEST_CASE("AppendFile: a disk that fills up takes a part, and the caller learns 
   });
   CHECK(child.exitedWith(0));
   CHECK(contentsOf(directory / "log") == "0123456789");
+}
+
+bool isPending(int signal) {
+  sigset_t pending;
+  sigpending(&pending);
+  return sigismember(&pending, signal) == 1;
+}
+
+bool isBlocked(int signal) {
+  sigset_t blocked;
+  pthread_sigmask(SIG_BLOCK, nullptr, &blocked);
+  return sigismember(&blocked, signal) == 1;
+}
+
+void block(int signal) {
+  sigset_t one;
+  sigemptyset(&one);
+  sigaddset(&one, signal);
+  pthread_sigmask(SIG_BLOCK, &one, nullptr);
+}
+
+/// The end to write to of a pipe that nobody reads.
+UniqueFd brokenPipe() {
+  int ends[2];
+  REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+  close(ends[0]);
+  return UniqueFd(ends[1]);
+}
+
+TEST_CASE("quietWrite: a pipe that nobody reads is an error value, and no signal") {
+  const UniqueFd pipe = brokenPipe();
+  const auto child = runInChild([&] {
+    if (quietWrite(pipe.get(), "lost") != -1 || errno != EPIPE) _exit(1);
+    _exit(isPending(SIGPIPE) || isBlocked(SIGPIPE) || isBlocked(SIGXFSZ) ? 2 : 0);
+  });
+  CHECK(child.exitedWith(0));
+}
+
+TEST_CASE("quietWrite: a signal that the thread has blocked is not left behind either") {
+  const UniqueFd pipe = brokenPipe();
+  const auto child = runInChild([&] {
+    block(SIGPIPE);
+    if (quietWrite(pipe.get(), "lost") != -1 || errno != EPIPE) _exit(1);
+    _exit(isPending(SIGPIPE) || !isBlocked(SIGPIPE) ? 2 : 0);
+  });
+  CHECK(child.exitedWith(0));
+}
+
+TEST_CASE("quietWrite: nor is that of a file at its limit") {
+  const TempDirectory directory;
+  const auto child = runInChild([&] {
+    const UniqueFd file(open((directory / "file").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    const rlimit none{0, 0};
+    setrlimit(RLIMIT_FSIZE, &none);
+    block(SIGXFSZ);
+    if (quietWrite(file.get(), "lost") != -1 || errno != EFBIG) _exit(1);
+    _exit(isPending(SIGXFSZ) || !isBlocked(SIGXFSZ) ? 2 : 0);
+  });
+  CHECK(child.exitedWith(0));
+}
+
+TEST_CASE("quietWrite: a signal that waited already is somebody else's, and still waits") {
+  const UniqueFd pipe = brokenPipe();
+  const auto child = runInChild([&] {
+    block(SIGPIPE);
+    (void)raise(SIGPIPE);
+    if (quietWrite(pipe.get(), "lost") != -1 || errno != EPIPE) _exit(1);
+    _exit(isPending(SIGPIPE) ? 0 : 2);
+  });
+  CHECK(child.exitedWith(0));
+}
+
+TEST_CASE("quietWrite: what can be written is written, and errno and the mask are as before") {
+  const TempDirectory directory;
+  const UniqueFd file(open((directory / "file").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  CHECK(quietWrite(file.get(), "text") == 4);
+  CHECK(contentsOf(directory / "file") == "text");
+  CHECK_FALSE(isBlocked(SIGPIPE));
+  CHECK_FALSE(isBlocked(SIGXFSZ));
 }
 
 // A pipe is small, so each write is cut short or sleeps, and a signal interrupts it there.

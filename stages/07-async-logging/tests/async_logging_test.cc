@@ -1,111 +1,42 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
-#include <condition_variable>
-#include <mutex>
+#include <cstdint>
+#include <filesystem>
 #include <regex>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "rung/base/AsyncLogging.h"
-#include "rung/base/CountDownLatch.h"
 #include "rung/base/Logging.h"
 
+#include "tests/support/Asleep.h"
 #include "tests/support/ChildProcess.h"
+#include "tests/support/LoggedLines.h"
 #include "tests/support/TempDirectory.h"
 
 using rung::AsyncLogging;
-using rung::CountDownLatch;
 using rung::Logger;
-using rung::Timestamp;
+using rung::testing::checkDropsCounted;
+using rung::testing::checkProducersWait;
 using rung::testing::linesOf;
+using rung::testing::linesOfProducer;
+using rung::testing::numbered;
+using rung::testing::optionsIn;
+using rung::testing::produce;
+using rung::testing::produceInParallel;
 using rung::testing::runInChild;
+using rung::testing::SlowDisk;
 using rung::testing::TempDirectory;
 using WhenFull = rung::AsyncLogging::WhenFull;
 
 namespace {
 
-/// A disk that stalls when the test wants it to: LogFile asks its clock before it writes.
-class SlowDisk {
- public:
-  [[nodiscard]] rung::LogFile::Clock clock() {
-    return [this] {
-      std::unique_lock<std::mutex> lock(mutex_);
-      ++visits_;
-      changed_.notify_all();
-      changed_.wait(lock, [this] { return !stalled_; });
-      return Timestamp::now();
-    };
-  }
-  void stall() { set(true); }
-  void goOn() { set(false); }
-  /// Returns when the back-end is about to write for the first time; start() opened the file.
-  void waitForFirstWrite() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait(lock, [&] { return visits_ >= 2; });
-  }
-
- private:
-  void set(bool stalled) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    stalled_ = stalled;
-    changed_.notify_all();
-  }
-
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool stalled_ = false;
-  int visits_ = 0;
-};
-
-AsyncLogging::Options in(const TempDirectory& directory) {
-  AsyncLogging::Options options;
-  options.file.baseName = directory / "base";
-  options.flushInterval = std::chrono::hours(1);  // the test says when
-  return options;
-}
-
-std::string numbered(const std::string& name, int count) {
-  std::string text;
-  for (int i = 0; i < count; ++i)
-    text += name + ' ' + std::to_string(i) + '\n';
-  return text;
-}
-
-/// Appends the lines of numbered(name, count) one by one.
-void produce(AsyncLogging& log, const std::string& name, int count) {
-  for (int i = 0; i < count; ++i)
-    log.append(name + ' ' + std::to_string(i) + '\n');
-}
-
-/// The lines of `text` that begin with `name`.
-std::string linesOfProducer(const std::string& text, const std::string& name) {
-  std::string found;
-  for (const std::string& line : linesOf(text)) {
-    if (line.starts_with(name + ' ')) found += line + '\n';
-  }
-  return found;
-}
-
-/// Four producers that begin together.
-void produceInParallel(AsyncLogging& log, int count) {
-  CountDownLatch begin(1);
-  std::vector<std::thread> threads;
-  for (const char* name : {"a", "b", "c", "d"}) {
-    threads.emplace_back([&, name] {
-      begin.wait();
-      produce(log, name, count);
-    });
-  }
-  begin.countDown();
-  for (std::thread& thread : threads)
-    thread.join();
-}
-
 TEST_CASE("AsyncLogging: stop writes every line, those of each thread in order") {
   const TempDirectory directory;
-  AsyncLogging::Options options = in(directory);
+  AsyncLogging::Options options = optionsIn(directory);
   options.blockBytes = 4096;
   AsyncLogging log(options);
   log.start();
@@ -122,72 +53,22 @@ TEST_CASE("AsyncLogging: stop writes every line, those of each thread in order")
 // muduo throws away all but two of its buffers when more than 25 are full.
 TEST_CASE("AsyncLogging: producers faster than the disk wait for it, and lose nothing") {
   const TempDirectory directory;
-  SlowDisk disk;
-  AsyncLogging::Options options = in(directory);
-  options.file.clock = disk.clock();
+  AsyncLogging::Options options = optionsIn(directory);
   options.blockBytes = 100;
-  options.maxBlocks = 3;
-  AsyncLogging log(options);
-  log.start();
-  disk.stall();
-  std::atomic<bool> done{false};
-  std::thread producers([&] {
-    produceInParallel(log, 200);
-    done.store(true);
-  });
-  disk.waitForFirstWrite();
-  CHECK_FALSE(done.load());  // 700 bytes are in memory at most, of more than 4,000
-  disk.goOn();
-  producers.join();
-  log.stop();
-  const std::string text = directory.contents();
-  for (const char* name : {"a", "b", "c", "d"})
-    CHECK(linesOfProducer(text, name) == numbered(name, 200));
+  checkProducersWait(directory, options, 1000);  // 28,000 bytes
 }
 
 TEST_CASE("AsyncLogging: what is dropped is counted exactly, and the log says where") {
   const TempDirectory directory;
-  SlowDisk disk;
-  AsyncLogging::Options options = in(directory);
-  options.file.clock = disk.clock();
+  AsyncLogging::Options options = optionsIn(directory);
   options.blockBytes = 100;
-  options.maxBlocks = 3;
-  options.whenFull = WhenFull::drop;
-  AsyncLogging log(options);
-  log.start();
-  disk.stall();
-  std::thread filler([&] { produce(log, "first", 20); });
-  disk.waitForFirstWrite();
-  filler.join();
-  produce(log, "then", 1000);  // nobody waits, although nothing is written
-  log.append("two lines\nat once\n");
-  const std::uint64_t dropped = log.droppedLines();
-  CHECK(dropped > 900);
-  disk.goOn();
-  log.flush();
-  produce(log, "after", 3);
-  log.stop();
-
-  const std::string text = directory.contents();
-  std::smatch notice;
-  REQUIRE(std::regex_search(
-      text, notice,
-      std::regex(
-          R"(Z \d+ WARN  (\d+) log lines dropped here: the buffers were full - LogWriter)")));
-  CHECK(std::stoull(notice[1]) == dropped);
-  CHECK(log.droppedLines() == dropped);
-  const std::size_t kept = linesOf(text).size() - 1;
-  CHECK(kept + dropped == 20 + 1000 + 2 + 3);
-  CHECK(linesOfProducer(text, "after") == numbered("after", 3));
-  CHECK(notice.suffix().str().find("after 0") != std::string::npos);
-  CHECK(notice.prefix().str().find("after") == std::string::npos);
+  checkDropsCounted(directory, options, 10'000);
 }
 
 TEST_CASE("AsyncLogging: several producers and an unsteady disk: kept and dropped make all") {
   const TempDirectory directory;
-  AsyncLogging::Options options = in(directory);
+  AsyncLogging::Options options = optionsIn(directory);
   options.blockBytes = 200;
-  options.maxBlocks = 2;
   options.whenFull = WhenFull::drop;
   AsyncLogging log(options);
   log.start();
@@ -209,7 +90,7 @@ TEST_CASE("AsyncLogging: several producers and an unsteady disk: kept and droppe
 
 TEST_CASE("AsyncLogging: flush returns when the lines are out of the process") {
   const TempDirectory directory;
-  AsyncLogging log(in(directory));
+  AsyncLogging log(optionsIn(directory));
   log.start();
   produce(log, "line", 3);
   CHECK(directory.contents().empty());
@@ -224,7 +105,7 @@ TEST_CASE("AsyncLogging: flush returns when the lines are out of the process") {
 TEST_CASE("AsyncLogging: a few lines are written after the flush interval") {
   const TempDirectory directory;
   SlowDisk disk;
-  AsyncLogging::Options options = in(directory);
+  AsyncLogging::Options options = optionsIn(directory);
   options.file.clock = disk.clock();
   options.flushInterval = std::chrono::milliseconds(1);
   AsyncLogging log(options);
@@ -238,7 +119,7 @@ TEST_CASE("AsyncLogging: a few lines are written after the flush interval") {
 
 TEST_CASE("AsyncLogging: before start and after stop, a line is written by who logs it") {
   const TempDirectory directory;
-  AsyncLogging log(in(directory));
+  AsyncLogging log(optionsIn(directory));
   log.append("before\n");
   CHECK(directory.contents() == "before\n");
   log.flush();
@@ -252,7 +133,7 @@ TEST_CASE("AsyncLogging: before start and after stop, a line is written by who l
 
 TEST_CASE("AsyncLogging: can be started again") {
   const TempDirectory directory;
-  AsyncLogging log(in(directory));
+  AsyncLogging log(optionsIn(directory));
   for (int i = 0; i < 3; ++i) {
     log.start();
     produce(log, "line", 2);
@@ -263,9 +144,8 @@ TEST_CASE("AsyncLogging: can be started again") {
 
 TEST_CASE("AsyncLogging: producers that do not end do not keep stop from ending") {
   const TempDirectory directory;
-  AsyncLogging::Options options = in(directory);
+  AsyncLogging::Options options = optionsIn(directory);
   options.blockBytes = 100;
-  options.maxBlocks = 2;
   AsyncLogging log(options);
   log.start();
   std::atomic<bool> enough{false};
@@ -284,30 +164,9 @@ TEST_CASE("AsyncLogging: producers that do not end do not keep stop from ending"
   CHECK(directory.contents() == numbered("line", logged.load()));
 }
 
-TEST_CASE("AsyncLogging: the lines of several threads are in the order of their times") {
-  const TempDirectory directory;
-  AsyncLogging log(in(directory));
-  log.start();
-  const auto line = [](int i) {
-    return "20261123 09:49:05." + std::to_string(100'000 + i) + "Z line\n";
-  };
-  std::string all;
-  for (int i = 0; i < 100; ++i)
-    all += line(i);
-  std::thread even([&] {
-    for (int i = 0; i < 100; i += 2)
-      log.append(line(i));
-  });
-  for (int i = 1; i < 100; i += 2)
-    log.append(line(i));
-  even.join();
-  log.stop();
-  CHECK(directory.contents() == all);
-}
-
 TEST_CASE("AsyncLogging: a line longer than a buffer is written whole") {
   const TempDirectory directory;
-  AsyncLogging::Options options = in(directory);
+  AsyncLogging::Options options = optionsIn(directory);
   options.blockBytes = 10;
   AsyncLogging log(options);
   log.start();
@@ -322,10 +181,9 @@ TEST_CASE("AsyncLogging: a line longer than a buffer is written whole") {
 TEST_CASE("AsyncLogging: a disk that takes nothing is told once, and holds nobody up") {
   const TempDirectory directory;
   const auto child = runInChild([&] {
-    AsyncLogging::Options options = in(directory);
+    AsyncLogging::Options options = optionsIn(directory);
     options.file.baseName = directory / "missing/base";
     options.blockBytes = 100;
-    options.maxBlocks = 2;
     AsyncLogging log(options);
     log.start();
     produce(log, "line", 1000);
@@ -341,13 +199,13 @@ TEST_CASE("AsyncLogging: attached, it takes the Logger's lines until it is destr
   const TempDirectory directory;
   const auto child = runInChild([&] {
     {
-      AsyncLogging log(in(directory));
+      AsyncLogging log(optionsIn(directory));
       log.start();
       log.attach();
       LOG_INFO << "to the file";
     }
     LOG_INFO << "to stdout";
-    AsyncLogging next(in(directory));
+    AsyncLogging next(optionsIn(directory));
     next.attach();
     next.start();
     LOG_INFO << "to the next file";
@@ -369,9 +227,8 @@ TEST_CASE("AsyncLogging: may be destroyed while threads log") {
     std::atomic<int> logged{0};
     std::vector<std::thread> threads;
     for (int i = 0; i < 20; ++i) {
-      AsyncLogging::Options options = in(directory);
-      options.blockBytes = 200;
-      options.maxBlocks = 2;  // so that some wait in there
+      AsyncLogging::Options options = optionsIn(directory);
+      options.blockBytes = 200;  // so that some wait in there
       AsyncLogging log(options);
       log.start();
       log.attach();
@@ -397,11 +254,72 @@ TEST_CASE("AsyncLogging: may be destroyed while threads log") {
   CHECK(child.says("logged " + std::to_string(lines) + "\n"));
 }
 
+template <class Change>
+void checkRefused(const std::string& message, Change change) {
+  AsyncLogging::Options options;
+  change(options);
+  CHECK_THROWS_WITH_AS(AsyncLogging{options}, message.c_str(), std::invalid_argument);
+}
+
+// A flushInterval of 0 made the back-end spin; a block of 0 bytes, a block a line.
+TEST_CASE("AsyncLogging: options that make no sense are refused by name") {
+  using Options = AsyncLogging::Options;
+  for (const int ms : {0, -1}) {
+    checkRefused(
+        "AsyncLogging: flushInterval, in ms, must be above 0, and is " + std::to_string(ms),
+        [ms](Options& options) { options.flushInterval = std::chrono::milliseconds(ms); });
+  }
+  for (const std::size_t bytes : {std::size_t{0}, (std::size_t{1} << 30) + 1, SIZE_MAX}) {
+    checkRefused(
+        "AsyncLogging: blockBytes must be from 1 to 1 GiB, and is " + std::to_string(bytes),
+        [bytes](Options& options) { options.blockBytes = bytes; });
+  }
+  checkRefused("LogFile: rollBytes must be above 0, and is 0",
+               [](Options& options) { options.file.rollBytes = 0; });
+  // What was refused has left nothing behind: another one may be made.
+  AsyncLogging::Options least;
+  least.blockBytes = 1;
+  least.file.rollBytes = 1;
+  least.flushInterval = std::chrono::milliseconds(1);
+  const AsyncLogging log(least);
+}
+
+/// The kernel's id of the back-end's thread, by its name.
+pid_t backEndThread() {
+  for (;;) {
+    for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+      if (rung::testing::contentsOf(task.path() / "comm") != "log\n") continue;
+      return std::stoi(task.path().filename());
+    }
+    std::this_thread::yield();
+  }
+}
+
+// The end of the wait was computed beyond the last moment of the clock, and lay in the past: the
+// back-end never slept, 0.23 s of CPU time a second.
+TEST_CASE("AsyncLogging: a flushInterval without end lets the back-end sleep") {
+  const TempDirectory directory;
+  const auto child = runInChild([&] {
+    AsyncLogging::Options options = optionsIn(directory);
+    options.flushInterval = std::chrono::milliseconds::max();
+    AsyncLogging log(options);
+    log.start();
+    for (int i = 0; i < 100; ++i) {
+      log.append("line\n");
+      rung::testing::waitUntilAsleep(backEndThread());
+      if (!directory.contents().empty()) _exit(1);  // nobody has asked for it
+    }
+    log.flush();
+    _exit(linesOf(directory.contents()).size() == 100 ? 0 : 2);
+  });
+  CHECK(child.exitedWith(0));
+}
+
 TEST_CASE("AsyncLogging: a second one beside the first aborts with the message") {
   const TempDirectory directory;
   const auto child = runInChild([&] {
-    const AsyncLogging first(in(directory));
-    const AsyncLogging second(in(directory));
+    const AsyncLogging first(optionsIn(directory));
+    const AsyncLogging second(optionsIn(directory));
   });
   CHECK(child.aborted());
   CHECK(child.says("a second AsyncLogging"));
@@ -410,7 +328,7 @@ TEST_CASE("AsyncLogging: a second one beside the first aborts with the message")
 TEST_CASE("AsyncLogging: starting twice aborts with the message") {
   const TempDirectory directory;
   const auto child = runInChild([&] {
-    AsyncLogging log(in(directory));
+    AsyncLogging log(optionsIn(directory));
     log.start();
     log.start();
   });

@@ -10,7 +10,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <regex>
+#include <stdexcept>
 #include <string>
 
 #include "rung/base/LogFile.h"
@@ -121,11 +123,11 @@ TEST_CASE("LogFile: a directory that is removed while it runs is noticed, and it
   CHECK(lines[1] == "kept");
 }
 
-// A limit of the file's size stands for the disk: the write that reaches it is cut short.
+// A limit of the file's size stands for the disk: the write that reaches it is cut short, and the
+// next one is answered with SIGXFSZ, which ended the server.
 TEST_CASE("LogFile: a disk that fills up in the middle of a line and is cleared later") {
   const TempDirectory directory;
   const auto child = runInChild([&] {
-    (void)std::signal(SIGXFSZ, SIG_IGN);
     setLimit(RLIMIT_FSIZE, 10);
     LogFile log({.baseName = directory / "base"});
     log.append("12345\n78901\nlost\n");  // up to the 0
@@ -149,8 +151,12 @@ TEST_CASE("LogFile: a disk that fills up in the middle of a line and is cleared 
 
 /// A file system of 64 KiB, in a mount namespace of this process. False without the permission.
 bool mountSmallDisk(const std::string& where) {
-  const int spaces = geteuid() == 0 ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER;
-  return unshare(spaces) == 0 && mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+  const std::string user = std::to_string(geteuid());
+  const int spaces = user == "0" ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER;
+  if (unshare(spaces) != 0) return false;
+  // In a user namespace a user without a name there may mount, but not create a file.
+  if (user != "0") std::ofstream("/proc/self/uid_map") << user + ' ' + user + " 1";
+  return mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
          mount("tmpfs", where.c_str(), "tmpfs", 0, "size=64k") == 0;
 }
 
@@ -160,9 +166,10 @@ TEST_CASE("LogFile: a full disk loses the lines that do not fit, and no others")
   const auto child = runInChild([&] {
     if (!mountSmallDisk(directory.path())) _exit(kNotPermitted);
     const std::string filler = directory / "filler";
-    FILE* const other = std::fopen(filler.c_str(), "w");
-    std::fputs(std::string(16 << 10, 'x').c_str(), other);
-    std::fclose(other);
+    std::ofstream other(filler);
+    other << std::string(16 << 10, 'x');
+    other.close();
+    if (!other) _exit(kNotPermitted);
 
     LogFile log({.baseName = directory / "base"});
     const std::string line = std::string(1023, 'x') + '\n';
@@ -182,6 +189,30 @@ TEST_CASE("LogFile: a full disk loses the lines that do not fit, and no others")
   CHECK_MESSAGE(child.exitedWith(0), child.output);
   CHECK(child.says("could not be written: No space left on device - LogFile.cc:"));
   CHECK(occurrences(child.output, "write: No space left on device") == 1);
+}
+
+// The first error is told on stderr, and the shell that had started the server was gone: SIGPIPE.
+TEST_CASE("LogFile: an error that cannot be told, since nobody reads stderr, ends nothing") {
+  const TempDirectory directory;
+  const auto child = runInChild([&] {
+    int ends[2];
+    if (pipe(ends) != 0) _exit(100);
+    close(ends[0]);
+    dup2(ends[1], STDERR_FILENO);
+    LogFile log({.baseName = directory / "missing/base"});
+    log.append("lost\n");
+    _exit(static_cast<int>(log.lostLines()));
+  });
+  CHECK(child.exitedWith(1));
+}
+
+TEST_CASE("LogFile: rollBytes that no file can have is refused by name") {
+  for (const std::int64_t bytes : {std::int64_t{0}, std::int64_t{-5}, INT64_MIN}) {
+    CHECK_THROWS_WITH_AS(
+        LogFile({.rollBytes = bytes}),
+        ("LogFile: rollBytes must be above 0, and is " + std::to_string(bytes)).c_str(),
+        std::invalid_argument);
+  }
 }
 
 // Whoever can write to the directory can lay out all the names of a second.

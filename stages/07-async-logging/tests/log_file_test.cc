@@ -1,6 +1,11 @@
 #include <doctest/doctest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -164,16 +169,195 @@ TEST_CASE("LogFile: a file that is there already is left alone") {
   CHECK(contentsOf(log.path()) == "after\n");
 }
 
-TEST_CASE("LogFile: a clock that is set back does no harm") {
+// A clock that a time server corrected to and fro at midnight made a file of each line, 500 of 500:
+// each time the day was another one than that of the file.
+TEST_CASE("LogFile: a clock that swings across midnight rolls once") {
+  const TempDirectory directory;
+  LogFile log(at(directory / "base"));
+  now = Timestamp((now.microsecondsSinceEpoch() / kDay + 1) * kDay - 1);
+  std::string all;
+  for (int i = 0; i < 500; ++i) {
+    const std::string line = std::to_string(i) + '\n';
+    log.append(line);
+    all += line;
+    advance(i % 2 == 0 ? 2 : -2);
+  }
+  CHECK(directory.files().size() == 2);
+  CHECK(directory.contents() == all);
+}
+
+TEST_CASE("LogFile: a clock that is set back rolls nothing, until a day begins") {
   const TempDirectory directory;
   LogFile log(at(directory / "base"));
   log.append("one\n");
-  advance(-kDay);
+  advance(-3 * kDay);
   log.append("two\n");
   now = k20261123At094905;
   log.append("three\n");
-  CHECK(directory.contents() == "two\none\nthree\n");
-  CHECK(contentsOf(log.path()) == "three\n");
+  CHECK(directory.files().size() == 1);
+  CHECK(contentsOf(log.path()) == "one\ntwo\nthree\n");
+  advance(kDay);
+  log.append("four\n");
+  CHECK(directory.files().size() == 2);
+  CHECK(contentsOf(log.path()) == "four\n");
+}
+
+LogFile::Options keeping(std::size_t files, const std::string& baseName) {
+  LogFile::Options options = at(baseName, 2);  // a file a line
+  options.keepFiles = files;
+  return options;
+}
+
+// Files accumulated until the disk was full.
+TEST_CASE("LogFile: keeps as many files as it is told, the newest ones") {
+  const TempDirectory directory;
+  LogFile log(keeping(3, directory / "base"));
+  for (char line = 'a'; line <= 'l'; ++line) {  // "..._12.log", which is not older than "..._2.log"
+    log.append(std::string{line, '\n'});
+    CHECK(directory.files().size() ==
+          std::min<std::size_t>(static_cast<std::size_t>(line - 'a') + 1, 3));
+  }
+  CHECK(directory.contents() == "j\nk\nl\n");
+  advance(kSecond);
+  log.append("m\n");
+  CHECK(directory.contents() == "k\nl\nm\n");
+}
+
+TEST_CASE("LogFile: when it removes old files it has nothing to tell") {
+  const TempDirectory directory;
+  const auto child = runInChild([&] {
+    LogFile log(keeping(1, directory / "base"));
+    log.append("a\n");
+    log.append("b\n");
+    errno = EACCES;
+    log.append("c\n");
+    _exit(directory.files().size() == 1 ? 0 : 1);
+  });
+  CHECK(child.exitedWith(0));
+  CHECK(child.output.empty());
+}
+
+TEST_CASE("LogFile: keeps all files by default") {
+  const TempDirectory directory;
+  LogFile log(at(directory / "base", 2));
+  for (int i = 0; i < 50; ++i)
+    log.append("x\n");
+  CHECK(directory.files().size() == 50);
+}
+
+TEST_CASE("LogFile: after a restart the files of the process before count") {
+  const TempDirectory directory;
+  const auto before = runInChild([&] {  // with another pid
+    LogFile log(keeping(0, directory / "base"));
+    for (int i = 0; i < 5; ++i)
+      log.append("x\n");
+  });
+  CHECK(before.exitedWith(0));
+  CHECK(directory.files().size() == 5);
+  now = k20261123At094905;
+  advance(kSecond);
+  LogFile::Options options = keeping(2, directory / "base");
+  options.clock = [] { return k20261123At094905 + std::chrono::seconds(1); };
+  LogFile log(options);
+  log.open();
+  CHECK(directory.files().size() == 2);
+  CHECK(directory.files().back() == log.path());
+  CHECK(directory.contents() == "x\n");
+}
+
+TEST_CASE("LogFile: removes no file but its own log's") {
+  const TempDirectory directory;
+  const auto named = [&](const std::string& begin, const std::string& end) {
+    return directory / begin + host() + end;
+  };
+  const std::string ours = named("base.20000101-000000.", ".1.log");
+  std::vector<std::string> others{
+      directory / "base.log",
+      named("base.20000101-000000.", ".1.log.gz"),
+      named("base.20000101-000000.", ".1_.log"),
+      named("base.20000101-000000.", "..log"),
+      named("base.20000101-000000.", ".x1.log"),
+      named("base.20000101-000000.another-", ".1.log"),
+      named("base.200001010-000000.", ".1.log"),
+      named("base.20000101-0000000.", ".1.log"),
+      named("base.2000010a-000000.", ".1.log"),
+      named("base.20000101+000000.", ".1.log"),
+      named("base-2.20000101-000000.", ".1.log"),
+      named("base.errors.20000101-000000.", ".1.log"),
+      named("database.20000101-000000.", ".1.log"),
+  };
+  for (const std::string& path : others)
+    std::ofstream(path) << "another's\n";
+  std::ofstream(ours) << "old\n";
+  LogFile log(keeping(1, directory / "base"));
+  log.append("1\n");
+  log.append("2\n");
+  others.push_back(log.path());
+  std::sort(others.begin(), others.end());
+  CHECK(directory.files() == others);
+}
+
+TEST_CASE("LogFile: keeps the file it writes, whatever the clock says") {
+  const TempDirectory directory;
+  LogFile log(keeping(2, directory / "base"));
+  log.append("a\n");
+  log.append("b\n");
+  advance(-kDay);
+  log.append("c\n");  // the oldest by its name
+  CHECK(contentsOf(log.path()) == "c\n");
+  CHECK(directory.files().size() == 2);
+  CHECK(directory.contents() == "c\nb\n");
+}
+
+TEST_CASE("LogFile: keeps files in the working directory, too") {
+  const TempDirectory directory;
+  const auto child = runInChild([&] {
+    if (chdir(directory.path().c_str()) != 0) _exit(1);
+    LogFile log(keeping(1, "base"));
+    log.append("a\n");
+    log.append("b\n");
+  });
+  CHECK(child.exitedWith(0));
+  CHECK(directory.contents() == "b\n");
+}
+
+// Removing is a service, writing is the duty.
+TEST_CASE("LogFile: what cannot be removed is told once, and lines are written all the same") {
+  const TempDirectory directory;
+  const auto child = runInChild([&] {
+    LogFile log(keeping(1, directory / "base"));
+    log.append("a\n");
+    // A directory by the name of a log file, which unlink(2) refuses.
+    mkdir((directory / "base.20000101-000000." + host() + ".1.log").c_str(), 0700);
+    log.append("b\n");
+    log.append("c\n");
+    _exit(static_cast<int>(log.lostLines()));
+  });
+  CHECK(child.exitedWith(0));
+  CHECK(child.says(": unlink: "));
+  CHECK(child.output.find("told once") == child.output.rfind("told once"));
+  CHECK(directory.files().size() == 2);
+  CHECK(contentsOf(directory.files().back()) == "c\n");
+}
+
+TEST_CASE("LogFile: a directory that cannot be listed costs no line") {
+  const TempDirectory directory;
+  const auto child = runInChild([&] {
+    LogFile log(keeping(1, directory / "base"));
+    const int lowest = dup(0);
+    log.append("a\n");
+    close(lowest);
+    // One descriptor is left for the next file, and none to look at the directory with.
+    rlimit limit{};
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = static_cast<rlim_t>(lowest) + 1;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    log.append("b\n");
+    _exit(static_cast<int>(log.lostLines()));
+  });
+  CHECK(child.exitedWith(0));
+  CHECK(child.says(": opendir: "));
+  CHECK(directory.files().size() == 2);
 }
 
 TEST_CASE("LogFile: a forked child that starts over has its own file") {
@@ -189,6 +373,27 @@ TEST_CASE("LogFile: a forked child that starts over has its own file") {
   CHECK(contentsOf(log.path()) == "parent\nparent again\n");
   CHECK(directory.files().size() == 2);
   CHECK(directory.contents().find("child\n") != std::string::npos);
+}
+
+// The child's first line was that lines of the parent's were missing: the count was kept.
+TEST_CASE("LogFile: a forked child that starts over does not tell what its parent lost") {
+  const TempDirectory directory;
+  const std::string inner = directory / "inner";
+  const auto parent = runInChild([&] {
+    LogFile log(at(inner + "/base"));
+    log.append("lost\n");
+    mkdir(inner.c_str(), 0700);
+    const auto child = runInChild([&] {
+      log.startOver();
+      log.append("child\n");
+      _exit(contentsOf(log.path()) == "child\n" ? 0 : 1);
+    });
+    log.append("parent\n");
+    const std::string text = contentsOf(log.path());
+    const bool tells = text.find("1 log lines could not be written") != text.npos;
+    _exit(child.exitedWith(0) && tells ? 0 : 1);
+  });
+  CHECK(parent.exitedWith(0));
 }
 
 }  // namespace

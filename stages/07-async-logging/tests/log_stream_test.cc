@@ -145,6 +145,15 @@ TEST_CASE("LogStream: text that just fits is not cut") {
 }
 
 // muduo's stream drops a piece that does not fit as a whole, and nobody can tell.
+TEST_CASE("FixedBuffer: with the room for the tail open, it ends all the same") {
+  rung::FixedBuffer buffer;
+  buffer.openTail();
+  buffer.append(std::string(rung::FixedBuffer::kBytes - 1, 'x'));
+  buffer.append("yz");
+  CHECK(buffer.view().size() == rung::FixedBuffer::kBytes);
+  CHECK(buffer.view().back() == 'y');
+}
+
 TEST_CASE("LogStream: text that is too long is cut, and says by how much") {
   LogStream stream;
   stream << "head " << std::string(5000, 'x') << 12345 << 'y' << 0.5 << "tail";
@@ -178,6 +187,93 @@ TEST_CASE("LogStream: the cut does not go through a character") {
     CHECK(bytesOfBells % 4 == 0);
     CHECK(text.size() <= kTextBytes);
   }
+}
+
+/// What closing makes of `text`.
+std::string closed(const std::string& text) {
+  LogStream stream;
+  stream << text;
+  stream.closeText();
+  return std::string(stream.view());
+}
+
+std::string hex(int byte) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  return {'\\', 'x', kDigits[byte / 16], kDigits[byte % 16]};
+}
+
+// The text is searched in steps of several bytes. Wherever a character stands in a step, and in
+// whichever step, it must be found; and what stands around it stays.
+TEST_CASE("LogStream: every control character is escaped, at every place") {
+  for (std::size_t before = 0; before < 40; ++before) {
+    for (const std::size_t after : {0U, 1U, 15U, 16U, 30U}) {
+      const std::string head(before, 'x');
+      const std::string tail(after, '~');
+      for (int byte = 0; byte < 0x80; ++byte) {
+        const char c = static_cast<char>(byte);
+        std::string expected = byte < 0x20 || byte == 0x7F ? hex(byte) : std::string(1, c);
+        if (c == '\n') expected = "\\n";
+        if (c == '\r') expected = "\\r";
+        if (c == '\t') expected = "\\t";
+        CHECK(closed(head + c + tail) == head + expected + tail);
+      }
+      for (int second = 0x80; second < 0xC0; ++second) {
+        const std::string c{'\xC2', static_cast<char>(second)};  // U+0080 to U+00BF
+        CHECK(closed(head + c + tail) == head + (second < 0xA0 ? hex(second) : c) + tail);
+        const std::string other{'\xC3', static_cast<char>(second)};
+        CHECK(closed(head + other + tail) == head + other + tail);
+      }
+    }
+  }
+}
+
+TEST_CASE("LogStream: the head and the tail are not the text, and closing twice changes nothing") {
+  LogStream stream;
+  stream << "head\n";
+  stream.openText();
+  stream << "text\n";
+  stream.closeText();
+  stream << "tail\n";
+  CHECK(stream.view() == "head\ntext\\ntail\n");
+  LogStream full;
+  full << std::string(100'000, '\n');
+  full.closeText();
+  const std::string once(full.view());
+  full.closeText();
+  CHECK(full.view() == once + "...[cut" + once.substr(once.rfind(' ', once.size() - 8)));
+}
+
+TEST_CASE(
+    "LogStream: text that is too long once it is escaped is cut between escapes, and counted") {
+  for (std::size_t before = 0; before < 8; ++before) {
+    // Each of these is twelve bytes when it is escaped, and all of them would be too long.
+    std::string text(before, 'x');
+    while (text.size() < kTextBytes - 8)
+      text += "\x1b\x1b\n\n";
+    const std::string line = closed(text);
+    const std::size_t shownEnd = line.find("...[cut ");
+    REQUIRE(shownEnd != line.npos);
+    CHECK(shownEnd <= kTextBytes);
+    CHECK(shownEnd > kTextBytes - 4);
+    std::size_t shown = before;  // of the bytes of `text`
+    for (std::size_t at = before; at < shownEnd; ++shown) {
+      const std::string escape = text[shown] == '\n' ? "\\n" : "\\x1b";
+      REQUIRE(line.substr(at, escape.size()) == escape);
+      at += escape.size();
+    }
+    CHECK(line.substr(shownEnd) == "...[cut " + std::to_string(text.size() - shown) + " bytes]");
+  }
+}
+
+TEST_CASE("LogStream: a control character of two bytes that does not fit counts as two") {
+  const std::string fits(kTextBytes - 3, 'x');
+  CHECK(closed(fits + "\xC2\x9B") == fits + "...[cut 2 bytes]");
+}
+
+TEST_CASE("LogStream: text that was cut before it is escaped counts what is missing altogether") {
+  const std::string line = closed("\n" + std::string(5000, 'x'));
+  CHECK(line == "\\n" + std::string(kTextBytes - 2, 'x') + "...[cut " +
+                    std::to_string(5000 + 2 - kTextBytes) + " bytes]");
 }
 
 TEST_CASE("LogStream: after any text the tail has room for the longest that can follow") {

@@ -1,16 +1,23 @@
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <regex>
+#include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "rung/base/Logging.h"
 
+#include "tests/support/Allocations.h"
 #include "tests/support/ChildProcess.h"
+#include "tests/support/TempDirectory.h"
 
 // What stage 01 says of Logging holds here, too, and its tests run against lib/. These are about
 // what is new.
@@ -20,7 +27,9 @@ using rung::Logger;
 using rung::LogLevel;
 using rung::SourceFile;
 using rung::Timestamp;
+using rung::testing::NoMemory;
 using rung::testing::runInChild;
+using rung::testing::TempDirectory;
 
 namespace {
 
@@ -46,6 +55,25 @@ std::string expected(const std::string& time) {
   return time + ' ' + std::to_string(gettid()) + " INFO  text - Here.cc:7\n";
 }
 
+// The text of the date is a std::string: bad_alloc left the log statement, a LOG_FATAL as well.
+TEST_CASE("Logger: without memory a line has the seconds since 1970 in place of the date") {
+  static char line[200];
+  static std::size_t size;
+  Logger::setOutput([](std::string_view all) { size = all.copy(line, sizeof line); });
+  std::string tid;
+  std::thread([&] {  // its first line
+    tid = std::to_string(gettid());
+    const NoMemory none;
+    LOG_INFO << "still said";
+  })
+      .join();
+  Logger::setOutput(nullptr);
+  const std::string said(line, size);
+  CHECK_MESSAGE(std::regex_match(said, std::regex("[0-9]{10,} " + tid +
+                                                  " INFO  still said - logger_test.cc:[0-9]+\n")),
+                said);
+}
+
 TEST_CASE("SourceFile: only the name is left of a path, and the compiler finds it") {
   static_assert(SourceFile("/a/b/File.cc").name() == "File.cc");
   static_assert(SourceFile("../File.cc").name() == "File.cc");
@@ -66,6 +94,19 @@ TEST_CASE("Logger: times before 1970 count forward, too") {
   CHECK(lineAt(-1) == expected("19691231 23:59:59.999999Z"));
   CHECK(lineAt(-kSecond) == expected("19691231 23:59:59.000000Z"));
   CHECK(lineAt(0) == expected("19700101 00:00:00.000000Z"));
+}
+
+// The digits of the microseconds were written where they stand in a year of four digits, and the
+// beginning of the first second there is was computed out of range.
+TEST_CASE("Logger: times far away are shown right") {
+  if constexpr (sizeof(time_t) < sizeof(std::int64_t)) {
+    CHECK(lineAt(INT64_MAX) == expected("9223372036854775807us"));
+    CHECK(lineAt(INT64_MAX - 1) == expected("9223372036854775806us"));
+    return;
+  }
+  CHECK(lineAt(INT64_MAX) == expected("2942470110 04:00:54.775807Z"));
+  CHECK(lineAt(INT64_MAX - 1) == expected("2942470110 04:00:54.775806Z"));
+  CHECK(lineAt(INT64_MIN) == expected(Timestamp(INT64_MIN).toString()));
 }
 
 TEST_CASE("Logger: the time zone of the process, if one asks for it") {
@@ -112,6 +153,24 @@ TEST_CASE("Logger: a line that is too long is cut, says so, and is still one lin
   CHECK(line.find('\n') == line.size() - 1);
 }
 
+TEST_CASE("Logger: a level is found by its name, in any case") {
+  const char* names[] = {"trace", "debug", "info", "warn", "error", "fatal"};
+  for (int i = 0; i < 6; ++i)
+    CHECK(Logger::parseLevel(names[i]) == static_cast<LogLevel>(i));
+  CHECK(Logger::parseLevel("INFO") == LogLevel::info);
+  CHECK(Logger::parseLevel("WaRn") == LogLevel::warn);
+}
+
+TEST_CASE("Logger: what is no level is refused, with the text in the message") {
+  for (const std::string text :
+       {"", "inf", "infos", "info ", " info", "INFO  ", "verbose", "3", "inf~", "INF\xcf"}) {
+    CHECK_THROWS_WITH_AS(
+        (void)Logger::parseLevel(text),
+        ("'" + text + "' is no log level: trace, debug, info, warn, error or fatal").c_str(),
+        std::invalid_argument);
+  }
+}
+
 TEST_CASE("Logger: a line that is too long for the text of its errno, too") {
   const Capture capture;
   errno = ENOENT;
@@ -129,6 +188,38 @@ TEST_CASE("Logger: writes to stdout unless told otherwise, each line at once") {
   });
   CHECK(child.exitedWith(0));
   CHECK(child.says("shown"));
+}
+
+// `server | head` ended the server at its eleventh line: SIGPIPE.
+TEST_CASE("Logger: when nobody reads stdout any more, the process goes on") {
+  const auto child = runInChild([] {
+    int ends[2];
+    if (pipe(ends) != 0) _exit(100);
+    close(ends[0]);
+    dup2(ends[1], STDOUT_FILENO);
+    LOG_INFO << "lost";
+    LOG_INFO << "lost, too";
+    dprintf(STDERR_FILENO, "goes on\n");
+  });
+  CHECK(child.exitedWith(0));
+  CHECK(child.output == "goes on\n");
+}
+
+// SIGXFSZ.
+TEST_CASE("Logger: when the file that is stdout is as long as it may be, the process goes on") {
+  const TempDirectory directory;
+  const auto child = runInChild([&] {
+    const int file = open((directory / "file").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    dup2(file, STDOUT_FILENO);
+    const rlimit tenBytes{10, 10};
+    setrlimit(RLIMIT_FSIZE, &tenBytes);
+    LOG_INFO << "cut";
+    LOG_INFO << "lost";
+    dprintf(STDERR_FILENO, "goes on\n");
+  });
+  CHECK(child.exitedWith(0));
+  CHECK(child.output == "goes on\n");
+  CHECK(directory.contents().size() == 10);
 }
 
 TEST_CASE("Logger: a fatal line is written first, then flushed, then the process aborts") {

@@ -1,6 +1,9 @@
 #include <doctest/doctest.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <cmath>
+#include <cstdlib>
 #include <functional>
 #include <latch>
 #include <memory>
@@ -12,6 +15,7 @@
 #include "rung/net/EventLoop.h"
 
 #include "tests/support/ChildProcess.h"
+#include "tests/support/LimitMemory.h"
 #include "tests/support/Sockets.h"
 
 using namespace std::chrono_literals;
@@ -20,6 +24,7 @@ using rung::EventLoop;
 using rung::PollerKind;
 using rung::TimerId;
 using rung::Timestamp;
+using rung::testing::limitMemory;
 using rung::testing::put;
 using rung::testing::runInChild;
 using rung::testing::SocketPair;
@@ -108,6 +113,39 @@ TEST_CASE("EventLoop: runEvery refuses an interval that is not positive") {
   EventLoop loop;
   CHECK_THROWS_AS(loop.runEvery(0s, [] {}), std::invalid_argument);
   CHECK_THROWS_AS(loop.runEvery(-1s, [] {}), std::invalid_argument);
+  CHECK_THROWS_AS(loop.runEvery(std::chrono::hours::min(), [] {}), std::invalid_argument);
+  CHECK_THROWS_AS(loop.runEvery(std::chrono::duration<double>(1e-12), [] {}),
+                  std::invalid_argument);
+}
+
+// A thousand years became a negative number of nanoseconds on the way into the call, and the timer
+// ran at once; runEvery() said that it was not positive.
+TEST_CASE(
+    "EventLoop: a time that the clock cannot hold never comes, in whatever unit it is given") {
+  using Years = std::chrono::duration<int, std::ratio<86'400 * 365>>;
+  using Seconds = std::chrono::duration<double>;
+  EventLoop loop;
+  int tooEarly = 0;
+  const auto task = [&] { ++tooEarly; };
+  std::vector<TimerId> ids;
+  const auto addAll = [&](auto... durations) {
+    (ids.push_back(loop.runAfter(durations, task)), ...);
+    (ids.push_back(loop.runEvery(durations, task)), ...);
+    (ids.push_back(
+         loop.runAt(std::chrono::time_point<Clock, decltype(durations)>(durations), task)),
+     ...);
+  };
+  addAll(std::chrono::hours(24 * 365 * 1000), Years(1000), Seconds(1e30), Clock::duration::max(),
+         std::chrono::milliseconds::max(), std::chrono::hours::max());
+  ids.push_back(loop.runAfter(Seconds(NAN), task));
+  bool belowRange = false;
+  loop.runAfter(-Years(1000), [&] { belowRange = true; });
+  loop.runAfter(1ms, [&] { loop.quit(); });
+  loop.loop();
+  CHECK(belowRange);
+  CHECK(tooEarly == 0);
+  for (const TimerId id : ids)
+    CHECK(loop.cancel(id));
 }
 
 TEST_CASE("EventLoop: a timer outlasts a loop() that ends before it is due") {
@@ -118,6 +156,22 @@ TEST_CASE("EventLoop: a timer outlasts a loop() that ends before it is due") {
   loop.loop();
   CHECK_FALSE(ran);
   loop.loop();
+  CHECK(ran);
+}
+
+// Both timers had the first slot and the first serial number of their loops.
+TEST_CASE("EventLoop: an id of one loop cancels no timer of another") {
+  EventLoop here;
+  TimerId there;
+  std::thread([&] {
+    EventLoop other;
+    there = other.runAfter(1h, [] {});
+  }).join();
+  bool ran = false;
+  const TimerId id = here.runAfter(1ms, [&] { ran = true, here.quit(); });
+  CHECK(id != there);
+  REQUIRE_FALSE(here.cancel(there));
+  here.loop();
   CHECK(ran);
 }
 
@@ -144,7 +198,7 @@ TEST_CASE("EventLoop: a socket's callback cancels a timer that is due in the sam
 }
 
 // The id is good at once: it does not have to be carried to the loop and back first.
-// Each timer ends in exactly one of two ways, whatever the threads do.
+// Each timer ends in exactly one of two ways, for any order of the threads.
 TEST_CASE("EventLoop: timers that are left over are destroyed with the loop, and do not run") {
   auto witness = std::make_shared<int>(0);
   {
@@ -185,7 +239,28 @@ TEST_CASE("EventLoop: an exception from a timer's callback ends the process") {
     loop.loop();
   });
   CHECK(child.aborted());
-  CHECK(child.says("timer failed"));
+  CHECK(child.says("an exception left the callback of a timer: timer failed"));
+}
+
+// The batch of those that are due is a vector. When there was no memory for it the process ended.
+TEST_CASE("EventLoop: timers for whose batch there is no memory run all the same") {
+  if (std::getenv("RUNG_SANITIZED") != nullptr) return;  // its own memory would count
+  const auto child = runInChild([] {
+    constexpr int kTimers = 300'000;
+    EventLoop loop;
+    int ran = 0;
+    bool inOrder = true;
+    for (int i = 0; i < kTimers; ++i) {
+      loop.runAfter(0s, [&, i] {
+        inOrder = inOrder && ran == i;
+        if (++ran == kTimers) loop.quit();
+      });
+    }
+    if (!limitMemory(0)) _exit(1);
+    loop.loop();
+    _exit(inOrder ? 7 : 2);
+  });
+  CHECK_MESSAGE(child.exitedWith(7), child.status << " " << child.output);
 }
 
 }  // namespace

@@ -257,6 +257,25 @@ TEST_CASE_FIXTURE(Fixture, "TimerQueue: closed, it refuses timers and has none")
   CHECK(*witness == 0);
 }
 
+// What a callback owns used a queue that was half destroyed. (~TimerQueue could be left empty, and
+// no test noticed.)
+TEST_CASE("TimerQueue: destroyed, it is closed first, for what the callbacks own may use it") {
+  EventLoop loop;
+  auto queue = std::make_unique<TimerQueue>(&loop);
+  TimerQueue& it = *queue;
+  TimerId refused;
+  bool cancelled = true;
+  const TimerId other = it.addAfter(1h, [] {});
+  it.addAfter(1h, [owner = std::shared_ptr<void>(nullptr, [&](void*) {
+                     cancelled = it.cancel(other);
+                     refused = it.addAfter(1h, [] {});
+                   })] {});
+  refused = other;
+  queue.reset();
+  CHECK_FALSE(static_cast<bool>(refused));
+  CHECK_FALSE(cancelled);
+}
+
 TEST_CASE("TimerQueue: an empty task is refused where it is added") {
   const auto child = runInChild([] {
     Fixture fixture;

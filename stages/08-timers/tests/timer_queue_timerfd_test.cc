@@ -88,11 +88,22 @@ TEST_CASE(
   CHECK(minutesLeft() == 60);
   const TimerId earliest = real.queue.addAfter(50min, [] {});
   CHECK(minutesLeft() == 50);
-  // Left alone: to ring once for nothing is cheaper than a system call for each cancel.
+  // Not set again: one useless event is cheaper than a system call for each cancel.
   real.queue.cancel(earliest);
   CHECK(minutesLeft() == 50);
   real.queue.runExpired();  // as when it has rung
   CHECK(minutesLeft() == 60);
+}
+
+// If the queue went on to believe that the timerfd is set to what has passed, no later deadline
+// would ever set it. (Seen as a fault that no test noticed.)
+TEST_CASE("TimerQueue: once it has run empty, what is added next sets the timerfd") {
+  RealQueue real;
+  real.queue.addAfter(0ns, [] {});
+  real.queue.runExpired();
+  CHECK(real.queue.size() == 0);
+  real.queue.addAfter(60min, [] {});
+  CHECK((real.view().secondsLeft + 59) / 60 == 60);
 }
 
 TEST_CASE("TimerQueue: what the callbacks of a batch add sets the timerfd once, at its end") {

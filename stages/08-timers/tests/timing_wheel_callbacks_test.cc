@@ -1,7 +1,12 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <functional>
+#include <iterator>
 #include <memory>
+#include <new>
+#include <stdexcept>
 
 #include "rung/net/EventLoop.h"
 #include "rung/net/TimingWheel.h"
@@ -17,7 +22,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Something that may be idle, and says so to whoever wants to know.
+/// An object that may be idle, and notes when it is.
 class Watched : public TimingWheel::Entry {
  public:
   explicit Watched(std::function<void()> callback = {}) : callback_(std::move(callback)) {}
@@ -76,6 +81,7 @@ TEST_CASE("TimingWheel: an entry's callback may destroy it") {
   CHECK(after.timesIdle() == 1);
 }
 
+// One connection's end may end others: a proxy's two sides, the members of a game.
 TEST_CASE("TimingWheel: a callback may remove, destroy and refresh what is due in the same tick") {
   TimingWheel wheel(nullptr, 2s);
   Watched removed;
@@ -103,6 +109,7 @@ TEST_CASE("TimingWheel: a callback may remove, destroy and refresh what is due i
   CHECK(added.timesIdle() == 1);
 }
 
+// The last connection's end may end the server, and the wheel with it.
 TEST_CASE("TimingWheel: a callback may destroy the wheel, and entries may outlive it") {
   auto wheel = std::make_unique<TimingWheel>(nullptr, 2s);
   Watched first([&] { wheel.reset(); });
@@ -131,6 +138,8 @@ TEST_CASE("TimingWheel: turned by a loop, it expires an entry not before its tim
   CHECK(Clock::now() - added >= 6ms);
 }
 
+// A late tick was followed by one that came on time, and so by too short a second: an entry that
+// was refreshed while the loop was stuck was expired up to a tick too early.
 TEST_CASE("TimingWheel: a loop that gets stuck does not make it expire an entry too early") {
   EventLoop loop;
   TimingWheel wheel(&loop, 10ms, 5ms);
@@ -177,6 +186,29 @@ TEST_CASE("TimingWheel: turned from a callback of its own, it aborts") {
   });
   CHECK(child.aborted());
   CHECK(child.says("TimingWheel turned by a callback of its own"));
+}
+
+TEST_CASE("TimingWheel: an exception from onIdle() ends the process, and names it") {
+  const auto child = runInChild([] {
+    TimingWheel wheel(nullptr, 1s);
+    Watched entry([] { throw std::runtime_error("not idle at all"); });
+    wheel.add(entry);
+    turn(wheel, 2);
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("an exception left onIdle() of an entry of a TimingWheel: not idle at all"));
+}
+
+// The test above needs a sanitizer to notice a timer that is left: freed memory looks as before.
+TEST_CASE("TimingWheel: destroyed, it is not touched by its loop") {
+  EventLoop loop;
+  alignas(TimingWheel) std::byte place[sizeof(TimingWheel)];
+  std::destroy_at(new (place) TimingWheel(&loop, 1ms, 1ms));
+  std::fill(std::begin(place), std::end(place), std::byte{0xFF});
+  loop.runAfter(5ms, [&] { loop.quit(); });
+  loop.loop();
+  CHECK(std::all_of(std::begin(place), std::end(place),
+                    [](std::byte byte) { return byte == std::byte{0xFF}; }));
 }
 
 }  // namespace

@@ -16,11 +16,12 @@
 #include "tests/support/ChildProcess.h"
 
 using namespace std::chrono_literals;
+using rung::EventLoop;
 using rung::TimingWheel;
 
 namespace {
 
-/// Something that may be idle, and says so to whoever wants to know.
+/// An object that may be idle, and notes when it is.
 class Watched : public TimingWheel::Entry {
  public:
   explicit Watched(std::function<void()> callback = {}) : callback_(std::move(callback)) {}
@@ -91,22 +92,53 @@ TEST_CASE("TimingWheel: as long as it is refreshed, an entry is not idle") {
 TEST_CASE("TimingWheel: a timeout is rounded up to whole ticks") {
   TimingWheel rounded(nullptr, 2500ms, 1s);
   TimingWheel shorterThanTick(nullptr, 1ms, 1s);
+  TimingWheel justOver(nullptr, 2001ms, 1s);
   Watched a;
   Watched b;
+  Watched c;
   rounded.add(a);
   shorterThanTick.add(b);
+  justOver.add(c);
   turn(rounded, 3);
   turn(shorterThanTick, 1);
-  CHECK(a.timesIdle() + b.timesIdle() == 0);
+  turn(justOver, 3);
+  CHECK(a.timesIdle() + b.timesIdle() + c.timesIdle() == 0);
   turn(rounded, 1);
   turn(shorterThanTick, 1);
-  CHECK(a.timesIdle() + b.timesIdle() == 2);
+  turn(justOver, 1);
+  CHECK(a.timesIdle() + b.timesIdle() + c.timesIdle() == 3);
 }
 
 TEST_CASE("TimingWheel: times of zero or less are refused") {
   CHECK_THROWS_AS(TimingWheel(nullptr, 0ms), std::invalid_argument);
   CHECK_THROWS_AS(TimingWheel(nullptr, -1s), std::invalid_argument);
   CHECK_THROWS_AS(TimingWheel(nullptr, 8s, 0ms), std::invalid_argument);
+  CHECK_THROWS_WITH_AS(TimingWheel(nullptr, 8s, -1ms),
+                       "a timeout of 8000 ms with a tick of -1 ms: both must be more than zero",
+                       std::invalid_argument);
+}
+
+// "Never" in milliseconds ended the process where the first connection came; a day in ticks of a
+// millisecond took 1.35 GB.
+TEST_CASE(
+    "TimingWheel: times that need too many buckets are refused, with the tick that would do") {
+  CHECK_THROWS_WITH_AS(TimingWheel(nullptr, 24h, 1ms),
+                       "a timeout of 86400000 ms with a tick of 1 ms: the tick must be at least "
+                       "660 ms",
+                       std::invalid_argument);
+  CHECK(TimingWheel::bucketsFor(24h, 660ms) <= TimingWheel::kMaxBuckets);
+  CHECK_THROWS_AS((void)TimingWheel::bucketsFor(24h, 659ms), std::invalid_argument);
+  CHECK_THROWS_AS(TimingWheel(nullptr, std::chrono::milliseconds::max()), std::invalid_argument);
+  CHECK(TimingWheel::bucketsFor(24h, 1s) == 86'401);
+  CHECK(TimingWheel::bucketsFor(std::chrono::milliseconds(TimingWheel::kMaxBuckets - 1), 1ms) ==
+        TimingWheel::kMaxBuckets);
+  EventLoop loop;
+  TimingWheel never(&loop, std::chrono::milliseconds::max(), std::chrono::milliseconds::max());
+  Watched entry;
+  never.add(entry);
+  loop.runAfter(1ms, [&] { loop.quit(); });
+  loop.loop();
+  CHECK(entry.timesIdle() == 0);
 }
 
 TEST_CASE("TimingWheel: an entry leaves when it is removed or destroyed") {
@@ -140,8 +172,6 @@ TEST_CASE("TimingWheel: adding an entry again is a refresh") {
   CHECK(entry.timesIdle() == 1);
 }
 
-// One connection's end may end others: a proxy's two sides, the members of a game.
-// The last connection's end may end the server, and the wheel with it.
 TEST_CASE("TimingWheel: ten thousand idle entries go in one tick, active ones stay") {
   constexpr int kIdle = 10'000;
   TimingWheel wheel(nullptr, 8s);
@@ -212,6 +242,4 @@ TEST_CASE("TimingWheel: a hundred thousand random steps, as a simple model does 
   }
 }
 
-// A late tick was followed by one that came on time, and so by too short a second: an entry that
-// was refreshed while the loop was stuck was expired up to a tick too early.
 }  // namespace

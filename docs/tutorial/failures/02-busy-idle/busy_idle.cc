@@ -1,4 +1,4 @@
-// On stage 01: the reads do not block, so nobody waits for anybody. But how does the server wait
+// On stage 01: the reads do not block, so no client waits for another. But how does the server wait
 // for all of them? It does not: with two clients that say nothing, it works as hard as it can.
 
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 // On stage 02: another thread asks the loop to quit, and the loop sleeps on.
 //
-// The flag is set, and nobody looks at it: the loop's thread is in epoll_wait(2). This program is
-// ended from outside.
+// The flag is set, and no thread looks at it: the loop's thread is in epoll_wait(2). This program
+// is ended from outside.
 
 #include <chrono>
 #include <cstdio>

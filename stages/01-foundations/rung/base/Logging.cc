@@ -33,6 +33,34 @@ const char* baseName(const char* path) {
   return slash == nullptr ? path : slash + 1;
 }
 
+std::string escapeOf(unsigned char control) {
+  if (control == '\n') return "\\n";
+  if (control == '\r') return "\\r";
+  if (control == '\t') return "\\t";
+  char text[8];
+  std::snprintf(text, sizeof text, "\\x%02x", control);
+  return text;
+}
+
+/// Returns `text` with its control characters escaped: those of ASCII, and U+0080 to U+009F, since
+/// terminals obey both. In UTF-8 the second kind is 0xC2 and one byte more.
+std::string escaped(const std::string& text) {
+  std::string safe;
+  bool isSecondByte = false;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    const bool isC1 = isSecondByte && byte >= 0x80 && byte < 0xA0;
+    if (isC1) safe.pop_back();
+    if (isC1 || byte < 0x20 || byte == 0x7F) {
+      safe += escapeOf(byte);
+    } else {
+      safe += c;
+    }
+    isSecondByte = byte == 0xC2;
+  }
+  return safe;
+}
+
 }  // namespace
 
 std::atomic<LogLevel> Logger::level_{LogLevel::info};
@@ -42,9 +70,9 @@ Logger::Logger(const char* file, int line, LogLevel level, int savedErrno)
       line_(line),
       lineLevel_(level),
       savedErrno_(savedErrno),
-      // Callers look at errno after they have logged; what happens in here must not change it.
+      // Callers look at errno after they have logged, so a log statement must not change it.
       callersErrno_(errno) {
-  stream_ << Timestamp::now().toString() << ' ' << gettid() << ' ' << nameOf(level);
+  head_ = Timestamp::now().toString() + ' ' + std::to_string(gettid()) + ' ' + nameOf(level);
 }
 
 Logger::~Logger() {
@@ -52,8 +80,8 @@ Logger::~Logger() {
     stream_ << ": " << std::generic_category().message(savedErrno_) << " (errno " << savedErrno_
             << ')';
   }
-  stream_ << " - " << baseName(file_) << ':' << line_ << '\n';
-  output.load()(stream_.str());
+  const std::string tail = std::string(" - ") + baseName(file_) + ':' + std::to_string(line_);
+  output.load()(head_ + escaped(stream_.str()) + tail + '\n');
   if (lineLevel_ == LogLevel::fatal) std::abort();
   errno = callersErrno_;
 }

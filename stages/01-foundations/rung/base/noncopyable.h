@@ -1,5 +1,9 @@
 #pragma once
 
+#if __cplusplus < 202002L
+#error "rung needs C++20: compile with -std=c++20 or a later standard"
+#endif
+
 namespace rung {
 
 /// Base of every class whose objects have an identity: a loop, a channel, a connection.

@@ -7,17 +7,19 @@
 #include <type_traits>
 #include <utility>
 
+#include "rung/base/noncopyable.h"  // refuses older standards
+
 namespace rung {
 
 template <class Signature, std::size_t InlineBytes>
 class InlineFunction;
 
 /// A callback: something to be called once or more, later, perhaps on another thread.
-/// Unlike std::function it is move-only, so it can hold what cannot be copied (a UniqueFd, a
-/// unique_ptr), and it has as much room for captures as its user asks for, and one pointer beside
-/// it. What fits costs no allocation; what is larger goes to the heap.
+/// Unlike std::function it is move-only, so its captures need not be copyable (a UniqueFd, a
+/// unique_ptr). The user chooses the room for captures; one pointer comes on top. A callable that
+/// fits costs no allocation; a larger one goes to the heap.
 /// Thread: any, one at a time.
-/// Lifetime: owns the callable; what that refers to is the caller's business.
+/// Lifetime: owns the callable. The caller keeps alive all that the callable refers to.
 /// Errors: calling an empty one is undefined; test it first where it may be empty.
 /// Source: std::move_only_function of C++23, which our compilers do not have yet.
 template <class... Arguments, std::size_t InlineBytes>
@@ -42,6 +44,8 @@ class InlineFunction<void(Arguments...), InlineBytes> {
       if (callable == nullptr) return;
     }
     if constexpr (fitsInline<Stored>()) {
+      if constexpr (std::is_empty_v<Stored>)
+        storage_[0] = {};  // g++ warns of copying no byte at all
       new (storage_) Stored(std::forward<Callable>(callable));
       operations_ = &kInline<Stored>;
     } else {
@@ -76,8 +80,8 @@ class InlineFunction<void(Arguments...), InlineBytes> {
   }
 
  private:
-  /// What can be done to a callable whose type is forgotten. Most capture pointers and numbers
-  /// only: these are moved by copying their bytes, and need no destroying (tools/bench --only
+  /// The operations on a callable of unknown type. Most callables capture only pointers and
+  /// numbers: a copy of their bytes moves them, and they need no destructor (tools/bench --only
   /// post).
   struct Operations {
     void (*call)(void* storage, Arguments... arguments);

@@ -4,7 +4,7 @@
 
 namespace rung {
 
-/// The one owner of a file descriptor: closes it when it goes.
+/// The one owner of a file descriptor: its destructor closes it.
 /// Every descriptor in this library lives in one of these from the line that opens it, so that no
 /// error path can leak it.
 /// Thread: any, one at a time.
@@ -27,7 +27,7 @@ class [[nodiscard]] UniqueFd {
   /// Gives the descriptor away without closing it.
   [[nodiscard]] int release() { return std::exchange(fd_, -1); }
 
-  /// Closes what is held and takes `fd`.
+  /// Closes the descriptor that it holds, and takes `fd`.
   /// Errors: never fails; errno stays as it was.
   void reset(int fd = -1);
 
@@ -35,7 +35,7 @@ class [[nodiscard]] UniqueFd {
   int fd_ = -1;
 };
 
-/// `fd`, owned, if the system call that returned it succeeded.
+/// Makes a UniqueFd of `fd`, the result of a system call.
 /// Errors: throws std::system_error with errno and `what` if fd is negative.
 UniqueFd checkedFd(int fd, const char* what);
 

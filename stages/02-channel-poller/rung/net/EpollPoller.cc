@@ -1,6 +1,7 @@
 #include "rung/net/EpollPoller.h"
 
 #include <cerrno>
+#include <new>
 #include <system_error>
 
 #include "rung/base/Logging.h"
@@ -9,11 +10,6 @@
 namespace rung {
 
 namespace {
-
-// Where a Channel stands, in Channel::index(). kDeleted: in our table, but not with the kernel,
-// because it wants no event at the moment. With events = 0 epoll would still report ERR and HUP.
-constexpr int kAdded = 1;
-constexpr int kDeleted = 2;
 
 constexpr std::size_t kInitialEvents = 32;
 constexpr std::size_t kMaxEvents = 4096;
@@ -29,7 +25,8 @@ EpollPoller::EpollPoller()
     : epollFd_(checkedFd(epoll_create1(EPOLL_CLOEXEC), "epoll_create1")), events_(kInitialEvents) {}
 
 Timestamp EpollPoller::poll(std::chrono::milliseconds timeout, ChannelList& activeChannels) {
-  const int count = epoll_wait(epollFd_.get(), events_.data(), static_cast<int>(events_.size()),
+  const std::size_t room = roomIn(activeChannels, events_.size());
+  const int count = epoll_wait(epollFd_.get(), events_.data(), static_cast<int>(room),
                                static_cast<int>(timeout.count()));
   const Timestamp now = Timestamp::now();
   if (count < 0) {
@@ -42,30 +39,38 @@ Timestamp EpollPoller::poll(std::chrono::milliseconds timeout, ChannelList& acti
     channel->setRevents(events_[i].events);
     activeChannels.push_back(channel);
   }
-  if (ready == events_.size() && ready < kMaxEvents) events_.resize(ready * 2);
+  if (ready == events_.size() && ready < kMaxEvents) grow();
   return now;
 }
 
-void EpollPoller::updateChannel(Channel* channel) {
-  if (channel->index() == kAdded) {
-    if (channel->isNoneEvent()) {
-      control(EPOLL_CTL_DEL, channel);
-      channel->setIndex(kDeleted);
-    } else {
-      control(EPOLL_CTL_MOD, channel);
-    }
-    return;
+void EpollPoller::grow() {
+  try {
+    events_.resize(events_.size() * 2);
+  } catch (const std::bad_alloc&) {  // the rest comes with the next wait
   }
-  if (channel->isNoneEvent()) return;
-  control(EPOLL_CTL_ADD, channel);
-  if (channel->index() == Channel::kNew) remember(channel);
-  channel->setIndex(kAdded);
+}
+
+void EpollPoller::updateChannel(Channel* channel) {
+  const bool wanted = !channel->isNoneEvent();
+  if (channel->watched()) {
+    control(wanted ? EPOLL_CTL_MOD : EPOLL_CTL_DEL, channel);
+  } else if (wanted) {
+    const bool isNew = channel->index() == Channel::kNew;
+    if (isNew) remember(channel);  // first, as there may be no memory for it
+    try {
+      control(EPOLL_CTL_ADD, channel);
+    } catch (...) {
+      if (isNew) forget(channel);
+      throw;
+    }
+  }
+  channel->setWatched(wanted);
 }
 
 void EpollPoller::removeChannel(Channel* channel) {
   forget(channel);
-  if (channel->index() == kAdded) control(EPOLL_CTL_DEL, channel);
-  channel->setIndex(Channel::kNew);
+  if (channel->watched()) control(EPOLL_CTL_DEL, channel);
+  channel->setWatched(false);
 }
 
 void EpollPoller::control(int operation, Channel* channel) {
@@ -75,8 +80,8 @@ void EpollPoller::control(int operation, Channel* channel) {
   if (epoll_ctl(epollFd_.get(), operation, channel->fd(), &event) == 0) return;
   const int error = errno;
   if (error == EBADF || error == EEXIST || error == ENOENT || error == EINVAL) {
-    // The descriptor was closed, or registered, behind our back. The next event could go to a
-    // Channel that is gone, so there is no way on from here.
+    // The descriptor was closed, or registered, without this Channel. The next event could go to a
+    // Channel that is gone, so the process ends.
     LOG_SYSFATAL << nameOf(operation) << " of fd " << channel->eventsToString();
   }
   throw std::system_error(

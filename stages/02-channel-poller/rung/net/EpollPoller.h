@@ -7,8 +7,8 @@
 
 namespace rung {
 
-/// The demultiplexer on epoll(7): the kernel keeps the interest list, so a wait costs by what is
-/// ready and not by what is watched.
+/// The demultiplexer on epoll(7): the kernel keeps the interest list. So the cost of a wait depends
+/// on how many are ready, not on how many are watched.
 /// Source: epoll_create1(2), epoll_ctl(2), epoll_wait(2); muduo net/poller/EPollPoller.cc.
 class EpollPoller final : public Poller {
  public:
@@ -19,8 +19,11 @@ class EpollPoller final : public Poller {
   void removeChannel(Channel* channel) override;
 
  private:
-  /// epoll_ctl(2). Throws for what the kernel may refuse; aborts for what only a bug can cause.
+  /// Calls epoll_ctl(2).
+  /// Errors: throws if the kernel refuses; aborts on an error that only a bug can cause.
   void control(int operation, Channel* channel);
+
+  void grow();
 
   UniqueFd epollFd_;
   std::vector<epoll_event> events_;  // grows while it comes back full

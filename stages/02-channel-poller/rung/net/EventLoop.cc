@@ -21,7 +21,7 @@ void EventLoop::loop() {
     pollReturnTime_ = poller_->poll(kForever, activeChannels_);
     dispatchActiveChannels();
   }
-  // Cleared on the way out and not on the way in, so that a quit() before loop() is not lost.
+  // Cleared when loop() ends and not when it begins, so that a quit() before loop() is not lost.
   quit_ = false;
 }
 
@@ -40,7 +40,7 @@ void EventLoop::updateChannel(Channel* channel) {
 
 void EventLoop::removeChannel(Channel* channel) {
   poller_->removeChannel(channel);
-  // It may be ready in the batch that is being worked off; its owner may delete it right after.
+  // It may be ready in the current batch, and its owner may delete it right after this call.
   const auto rest = activeChannels_.begin() + static_cast<std::ptrdiff_t>(nextActive_);
   std::replace(rest, activeChannels_.end(), channel, static_cast<Channel*>(nullptr));
 }

@@ -12,8 +12,8 @@ class Channel;
 
 /// The reactor: waits for events and hands each to its Channel.
 /// This is the smallest one that works: it owns a Poller and knows nothing of threads.
-/// Thread: one; the whole class.
-/// Lifetime: outlives loop(); Channels that are registered when it goes are told so.
+/// Thread: one, for the whole class.
+/// Lifetime: outlives loop(). Its destructor tells the Channels that are still registered.
 class EventLoop : noncopyable {
  public:
   /// Errors: throws std::system_error if the kernel gives no descriptor.
@@ -23,7 +23,7 @@ class EventLoop : noncopyable {
   /// Waits and dispatches until quit().
   void loop();
 
-  /// Ends loop() after the batch of events at hand. Called before loop(), it makes that loop()
+  /// Ends loop() after the current batch of events. Called before loop(), it makes that loop()
   /// return at once.
   void quit() { quit_ = true; }
 

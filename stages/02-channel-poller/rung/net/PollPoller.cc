@@ -24,18 +24,20 @@ pollfd entryFor(const Channel* channel) {
 }  // namespace
 
 Timestamp PollPoller::poll(std::chrono::milliseconds timeout, ChannelList& activeChannels) {
+  std::size_t room = roomIn(activeChannels, pollFds_.size());
   const int count = ::poll(pollFds_.data(), pollFds_.size(), static_cast<int>(timeout.count()));
   const Timestamp now = Timestamp::now();
   if (count < 0 && errno != EINTR) LOG_SYSFATAL << "poll";
   int left = count;
-  for (std::size_t i = 0; left > 0; ++i) {
+  for (std::size_t i = 0; left > 0 && room > 0; ++i) {
     if (pollFds_[i].revents == 0) continue;
     --left;
+    --room;
     if ((pollFds_[i].revents & POLLNVAL) != 0) {
       LOG_FATAL << "poll: fd " << pollFds_[i].fd << " was closed while its Channel is registered";
     }
-    polled_[i]->setRevents(static_cast<std::uint32_t>(pollFds_[i].revents));
-    activeChannels.push_back(polled_[i]);
+    channels()[i]->setRevents(static_cast<std::uint32_t>(pollFds_[i].revents));
+    activeChannels.push_back(channels()[i]);
   }
   return now;
 }
@@ -47,23 +49,22 @@ void PollPoller::updateChannel(Channel* channel) {
     return;
   }
   if (channel->isNoneEvent()) return;
+  // epoll finds this out by itself.
+  for (const Channel* other : channels())
+    if (other->fd() == channel->fd()) LOG_FATAL << "two Channels for fd " << channel->fd();
   remember(channel);
-  channel->setIndex(static_cast<int>(pollFds_.size()));
-  pollFds_.push_back(entryFor(channel));
-  polled_.push_back(channel);
+  try {
+    pollFds_.push_back(entryFor(channel));
+  } catch (...) {
+    forget(channel);
+    throw;
+  }
 }
 
 void PollPoller::removeChannel(Channel* channel) {
-  forget(channel);
-  // The last entry moves into the hole, so that removal does not shift the rest.
-  const int hole = channel->index();
-  const auto at = static_cast<std::size_t>(hole);
-  pollFds_[at] = pollFds_.back();
-  polled_[at] = polled_.back();
-  polled_[at]->setIndex(hole);
+  const std::size_t place = forget(channel);  // first, as it may find that there is none
+  pollFds_[place] = pollFds_.back();
   pollFds_.pop_back();
-  polled_.pop_back();
-  channel->setIndex(Channel::kNew);
 }
 
 }  // namespace rung

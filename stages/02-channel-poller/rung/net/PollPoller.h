@@ -7,7 +7,8 @@
 namespace rung {
 
 /// The demultiplexer on poll(2): the whole interest list goes to the kernel and back at every wait.
-/// Good to compare with and to read; its cost grows with what is watched. No edge-triggered mode.
+/// It is for comparison. Its cost grows with the number of descriptors that it watches. It has no
+/// edge-triggered mode.
 /// Source: poll(2); muduo net/poller/PollPoller.cc.
 class PollPoller final : public Poller {
  public:
@@ -16,9 +17,7 @@ class PollPoller final : public Poller {
   void removeChannel(Channel* channel) override;
 
  private:
-  // Two lists in step; Channel::index() is the position in both.
-  std::vector<pollfd> pollFds_;
-  ChannelList polled_;
+  std::vector<pollfd> pollFds_;  // in step with channels()
 };
 
 }  // namespace rung

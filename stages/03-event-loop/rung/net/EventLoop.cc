@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "rung/base/CurrentThread.h"
+#include "rung/base/Guarded.h"
 #include "rung/base/Logging.h"
 #include "rung/net/Mailbox.h"
 
@@ -14,9 +15,21 @@ namespace {
 constexpr std::chrono::milliseconds kForever{-1};
 constexpr std::chrono::milliseconds kNoWait{0};
 
+// The memory of so many tasks is not large, and is kept for the next batches.
+constexpr std::size_t kKeptTasks = 1024;
+constexpr int kSmallBatchesUntilFreed = 100;
+
+// True when the thread's variables with a destructor are gone: a loop with static storage is
+// destroyed after them.
+constinit thread_local bool threadHasEnded = false;
+
 // The Mailbox and not the loop: a loop that is destroyed on another thread cannot clear this
 // variable, but its Mailbox says that it is gone.
-thread_local std::shared_ptr<Mailbox> mailboxOfThisThread;
+struct MailboxOfThread {
+  std::shared_ptr<Mailbox> mailbox;
+  ~MailboxOfThread() { threadHasEnded = true; }
+};
+thread_local MailboxOfThread ofThisThread;
 
 }  // namespace
 
@@ -29,16 +42,17 @@ EventLoop::EventLoop(PollerKind kind)
   }
   wakeupChannel_.setReadCallback([this](Timestamp) { wakeups_ += mailbox_->drainWakeups(); });
   wakeupChannel_.enableReading();
-  mailboxOfThisThread = mailbox_;  // last: if the line above throws, this thread has no loop
+  // Last: if the line above throws, this thread has no loop.
+  if (!threadHasEnded) ofThisThread.mailbox = mailbox_;
 }
 
 EventLoop::~EventLoop() {
   if (mailbox_->looping()) LOG_FATAL << "EventLoop destroyed while loop() runs";
-  // First the Channels learn that they are on their own, then the tasks go that nobody will run:
-  // what these own may in turn own Channels.
+  // First the Channels learn that the loop is gone. Then the tasks that will not run are destroyed:
+  // their captures may own Channels.
   poller_.reset();
   mailbox_->close();
-  if (mailboxOfThisThread == mailbox_) mailboxOfThisThread.reset();
+  if (!threadHasEnded && ofThisThread.mailbox == mailbox_) ofThisThread.mailbox.reset();
 }
 
 void EventLoop::loop() {
@@ -67,23 +81,43 @@ void EventLoop::dispatchActiveChannels() {
   nextActive_ = 0;
 }
 
-// noexcept: an exception from a task ends the process where it was thrown, with the stack intact.
-void EventLoop::runQueuedTasks() noexcept {
-  mailbox_->takeTasks(batch_);
-  for (Task& task : batch_) {
-    task();
-    task.reset();  // what it holds goes now, and not when the last task of the batch has run
-  }
-  batch_.clear();
+void EventLoop::runQueuedTasks() {
+  if (mailbox_->takeTasks(batch_)) runBatch();
 }
 
-// The loop may end, and be gone, before requestQuit() has returned: that is the Mailbox's care.
+void EventLoop::runBatch() {
+  runGuarded(
+      [this] {
+        for (Task& task : batch_) {
+          task();
+          task.reset();  // destroys its captures now, not after the last task of the batch
+        }
+      },
+      [] { return "a task of an EventLoop"; });
+  const std::size_t count = batch_.size();
+  batch_.clear();
+  if (batch_.capacity() > kKeptTasks) giveMemoryBack(count);
+}
+
+// Frees the memory of a burst of tasks, after many batches in a row have used a quarter of it at
+// most. There are two vectors, which change places with each batch: the next batch frees the other
+// one.
+void EventLoop::giveMemoryBack(std::size_t usedTasks) {
+  if (usedTasks > batch_.capacity() / 4) {
+    smallBatches_ = 0;
+  } else if (++smallBatches_ > kSmallBatchesUntilFreed) {
+    std::vector<Task>().swap(batch_);
+  }
+}
+
+// The loop may end, and be destroyed, before this returns: the Mailbox allows for that.
 void EventLoop::quit() {
   mailbox_->requestQuit();
 }
 
 void EventLoop::runInLoop(Task task) {
   if (isInLoopThread()) {
+    if (!task) LOG_FATAL << "an empty task was given to EventLoop::runInLoop()";
     task();
   } else {
     queueInLoop(std::move(task));
@@ -103,12 +137,17 @@ bool EventLoop::isInLoopThread() const {
 }
 
 EventLoop* EventLoop::ofCurrentThread() {
-  return mailboxOfThisThread == nullptr ? nullptr : mailboxOfThisThread->loop();
+  if (threadHasEnded || ofThisThread.mailbox == nullptr) return nullptr;
+  // In a child of fork(2) it is the parent's.
+  return ofThisThread.mailbox->isInLoopThread() ? ofThisThread.mailbox->loop() : nullptr;
 }
 
 void EventLoop::abortNotInLoopThread() const {
   LOG_FATAL << "EventLoop " << this << " belongs to thread " << mailbox_->threadId()
-            << " but was used from thread " << CurrentThread::tid();
+            << " but was used from thread " << CurrentThread::tid()
+            << (mailbox_->inForkedChild()
+                    ? ", in a forked child: make the loop after fork() or daemon()"
+                    : "");
   std::abort();  // not reached; LOG_FATAL cannot be declared [[noreturn]]
 }
 
@@ -120,7 +159,7 @@ void EventLoop::updateChannel(Channel* channel) {
 void EventLoop::removeChannel(Channel* channel) {
   assertInLoopThread();
   poller_->removeChannel(channel);
-  // It may be ready in the batch that is being worked off; its owner may delete it right after.
+  // It may be ready in the current batch, and its owner may delete it right after this call.
   const auto rest = activeChannels_.begin() + static_cast<std::ptrdiff_t>(nextActive_);
   std::replace(rest, activeChannels_.end(), channel, static_cast<Channel*>(nullptr));
 }

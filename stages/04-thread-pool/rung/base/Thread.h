@@ -13,16 +13,22 @@ namespace rung {
 
 /// A std::thread with a name that debuggers show, and with the kernel's id known when start()
 /// returns.
+/// It begins with all signals blocked but those of faults (SIGSEGV, SIGBUS, SIGFPE, SIGILL,
+/// SIGABRT, SIGTRAP, SIGSYS), so that a signal goes to a thread of the program's own, or to a
+/// SignalFd that is made later. A function that wants others, SIGPROF for a profiler, calls
+/// pthread_sigmask(3); with a pool, its thread init callback does. A program that the thread starts
+/// inherits the mask.
 /// Thread: one owner; tid() and name() any once start() has returned.
-/// Lifetime: the destructor joins, so the function and all it refers to need live no longer than
-/// that. Destroyed by the thread itself, it detaches instead, since nobody can wait for himself.
-/// Errors: an exception that leaves the function ends the process, as with std::thread.
-/// Source: pthread_create(3); muduo base/Thread.h.
+/// Lifetime: the destructor joins, so the function and all that it refers to must live until then.
+/// If the thread itself destroys it, it detaches instead, since no thread can wait for itself.
+/// Errors: an exception that leaves the function ends the process. The message names the thread.
+/// Source: pthread_create(3), pthread_sigmask(3); muduo base/Thread.h.
 class Thread : noncopyable {
  public:
   using Function = std::function<void()>;
 
-  /// Without a name it is "thread-N", N counting all Threads of the process.
+  /// Without a name it is "thread-N", N counting all Threads of the process. See
+  /// CurrentThread::setName() for a name that is too long.
   explicit Thread(Function function, std::string name = {});
   ~Thread();
 

@@ -12,13 +12,15 @@ namespace rung {
 /// The sub-reactors of a server: EventLoopThreads, whose loops are handed out in turn.
 /// With no threads, the base loop does all the work itself.
 /// Thread: the base loop's.
-/// Lifetime: the destructor ends all loops and joins their threads; see EventLoopThread for doing
-/// that from one of them.
+/// Lifetime: the destructor ends all loops and joins their threads; see EventLoopThread for a
+/// destructor that runs on one of them.
 /// Source: muduo net/EventLoopThreadPool.h.
 class EventLoopThreadPool : noncopyable {
  public:
   using ThreadInitCallback = EventLoopThread::ThreadInitCallback;
+  using ThreadExitCallback = EventLoopThread::ThreadExitCallback;
 
+  /// Errors: aborts if `baseLoop` is nullptr.
   explicit EventLoopThreadPool(EventLoop* baseLoop, std::string name = "loop");
   ~EventLoopThreadPool();
 
@@ -26,10 +28,14 @@ class EventLoopThreadPool : noncopyable {
   /// Errors: throws std::invalid_argument if negative.
   void setThreadNum(int numThreads);
 
+  /// Called on each of the pool's threads when its loop has ended, before the loop is destroyed.
+  /// Not called for the base loop. Before start().
+  void setThreadExitCallback(ThreadExitCallback callback);
+
   /// Starts the threads, one after the other. `init` runs in each with its loop, or once with the
   /// base loop if there are no threads.
-  /// Errors: throws std::system_error if there are too few threads or descriptors; those that were
-  /// started are ended.
+  /// Errors: throws std::system_error if there are too few threads or descriptors, and what `init`
+  /// throws. Then the threads that were started have ended, and start() may be called again.
   void start(const ThreadInitCallback& init = {});
   [[nodiscard]] bool started() const { return started_; }
 
@@ -44,6 +50,7 @@ class EventLoopThreadPool : noncopyable {
   const std::string name_;
   bool started_ = false;
   int numThreads_ = 0;
+  ThreadExitCallback exit_;
   std::size_t next_ = 0;
   std::vector<std::unique_ptr<EventLoopThread>> threads_;
   std::vector<EventLoop*> loops_;

@@ -15,7 +15,7 @@ TcpServer::~TcpServer() = default;
 
 void TcpServer::start() {
   if (acceptor_.listening()) return;
-  if (!threadPool_.started()) threadPool_.start(threadInit_);  // else listen() threw before
+  if (!threadPool_.started()) threadPool_.start(threadInit_);  // not if an earlier listen() threw
   acceptor_.listen();
 }
 

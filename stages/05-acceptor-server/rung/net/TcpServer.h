@@ -19,7 +19,7 @@ class EventLoop;
 class TcpServer : noncopyable {
  public:
   using ThreadInitCallback = EventLoopThreadPool::ThreadInitCallback;
-  /// Runs on `loop`'s thread, with `loop` the one that shall serve the socket.
+  /// Runs on the thread of `loop`, which is to serve the socket.
   using NewSocketCallback =
       std::function<void(EventLoop* loop, Socket socket, const InetAddress& peer)>;
 
@@ -43,7 +43,7 @@ class TcpServer : noncopyable {
   void start();
 
   [[nodiscard]] const std::string& name() const { return name_; }
-  /// With the port that the kernel picked, if it was asked to.
+  /// The address; its port is the one that the kernel picked, if port 0 was asked for.
   [[nodiscard]] InetAddress listenAddress() const { return acceptor_.localAddress(); }
 
  private:

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdint>
 
+#include "rung/base/Guarded.h"
 #include "rung/base/Logging.h"
 
 namespace rung {
@@ -23,21 +24,21 @@ TimerFd::~TimerFd() {
   channel_.remove();
 }
 
-void TimerFd::arm(Clock::time_point deadline) {
+void TimerFd::set(Clock::time_point deadline) {
   // libstdc++'s steady_clock is CLOCK_MONOTONIC, so its time points can be handed to the kernel as
   // they are. Zero would disarm: a deadline that long ago becomes the first nanosecond.
-  set(std::max<Clock::duration>(deadline.time_since_epoch(), std::chrono::nanoseconds(1)));
+  setKernel(std::max<Clock::duration>(deadline.time_since_epoch(), std::chrono::nanoseconds(1)));
 }
 
 void TimerFd::disarm() {
-  set(Clock::duration::zero());
+  setKernel(Clock::duration::zero());
 }
 
-void TimerFd::set(Clock::duration sinceBoot) {
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(sinceBoot);
+void TimerFd::setKernel(Clock::duration sinceBoot) {
   itimerspec when{};
-  when.it_value.tv_sec = seconds.count();
-  when.it_value.tv_nsec = std::chrono::nanoseconds(sinceBoot - seconds).count();
+  // Some 32-bit systems count seconds in 32 bits: 68 years of uptime.
+  when.it_value.tv_sec = saturate<std::chrono::duration<time_t>>(sinceBoot).count();
+  when.it_value.tv_nsec = static_cast<long>((sinceBoot % std::chrono::seconds(1)).count());
   if (timerfd_settime(fd_.get(), TFD_TIMER_ABSTIME, &when, nullptr) != 0) {
     LOG_SYSFATAL << "timerfd_settime";
   }
@@ -50,7 +51,7 @@ void TimerFd::handleRead() {
     if (errno != EAGAIN && errno != EINTR) LOG_SYSERR << "read from timerfd";
     return;
   }
-  callback_();
+  runGuarded(callback_, [] { return std::string("the callback of a TimerFd"); });
 }
 
 }  // namespace rung

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <functional>
 
+#include "rung/base/Deadline.h"
 #include "rung/base/UniqueFd.h"
 #include "rung/base/noncopyable.h"
 #include "rung/net/Channel.h"
@@ -12,7 +13,7 @@ namespace rung {
 class EventLoop;
 
 /// One alarm of one loop, as a descriptor: it becomes readable when the time has come.
-/// For what needs a single deadline of its own (an Acceptor that pauses, a server that stops).
+/// For an object that needs one deadline of its own (an Acceptor that pauses, a server that stops).
 /// Thread: loop; arm() and disarm() any, one at a time.
 /// Lifetime: a member of its owner. The callback may arm it again, but not destroy it.
 /// Units: steady_clock; setting the wall clock changes nothing.
@@ -22,19 +23,27 @@ class TimerFd : noncopyable {
   using Clock = std::chrono::steady_clock;
   using Callback = std::function<void()>;
 
-  /// Errors: throws std::system_error if the kernel gives no descriptor.
+  /// Errors: throws std::system_error if the kernel gives no descriptor; aborts without a loop.
   TimerFd(EventLoop* loop, Callback callback);
   ~TimerFd();
 
   /// Calls back once, at `deadline`, or in the loop's next round if that has passed. An earlier
   /// arm() is forgotten.
-  void arm(Clock::time_point deadline);
-  void arm(Clock::duration delay) { arm(Clock::now() + delay); }
+  /// Units: a time that the clock cannot hold becomes its last, centuries away.
+  template <class Duration>
+  void arm(std::chrono::time_point<Clock, Duration> deadline) {
+    set(deadlineAt(deadline));
+  }
+  template <class Rep, class Period>
+  void arm(std::chrono::duration<Rep, Period> delay) {
+    set(deadlineAfter(delay));
+  }
   void disarm();
 
  private:
   void handleRead();
-  void set(Clock::duration sinceBoot);
+  void set(Clock::time_point deadline);
+  void setKernel(Clock::duration sinceBoot);
 
   const UniqueFd fd_;
   Channel channel_;

@@ -1,13 +1,16 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <unordered_map>
 #include <vector>
 
-#include "rung/base/Task.h"
 #include "rung/base/noncopyable.h"
 #include "rung/net/Callbacks.h"
+#include "rung/net/TimerFd.h"
 
 namespace rung {
 
@@ -18,35 +21,56 @@ namespace rung {
 /// Lifetime: shared by the server and by the tasks that it sends here.
 class ConnectionSet : noncopyable, public std::enable_shared_from_this<ConnectionSet> {
  public:
-  /// `profile` is what all connections here get, less the closeCallback, which is this set's.
-  /// `live` counts the connections of all sets of the server; any thread may read it.
-  [[nodiscard]] static std::shared_ptr<ConnectionSet> create(
-      ConnectionProfile profile, std::shared_ptr<std::atomic<std::size_t>> live);
+  /// The counts of all sets of a server together. Any thread may read them.
+  struct Counts {
+    std::atomic<std::size_t> live{0};
+    std::atomic<std::size_t> cut{0};  // those that ended with output unsent, or were cut
+  };
+  /// A stop() that is under way. All sets of a server share one, each until its last connection is
+  /// gone; so it ends with the last of them, also where a loop ends first.
+  struct Drain : noncopyable {
+    explicit Drain(std::function<void()> callback) : over(std::move(callback)) {}
+    ~Drain() { over(); }
+
+    const std::function<void()> over;
+  };
+
+  /// All connections here get `profile`, to which the set adds the callbacks for their owner.
+  /// Errors: throws std::system_error if the kernel gives no descriptor.
+  [[nodiscard]] static std::shared_ptr<ConnectionSet> create(ConnectionProfile profile,
+                                                             std::shared_ptr<Counts> counts);
 
   /// Thread: any.
   [[nodiscard]] const std::shared_ptr<const ConnectionProfile>& profile() const { return profile_; }
   [[nodiscard]] Mailbox& mailbox() const { return *profile_->mailbox; }
 
-  /// Keeps the connection until it is down, and brings it up. Whoever hands it over counts it.
+  /// Brings the connection up, and keeps it until it is down. The caller has counted it.
   void add(const TcpConnectionPtr& connection);
 
-  /// Asks every connection to end when its output is sent. `whenEmpty` runs when the last is gone.
-  void drain(Task whenEmpty);
-  /// Ends every connection in the next round. Returns how many.
-  std::size_t cut();
+  /// Asks every connection to finish: see TcpConnection::drain().
+  void drain(std::shared_ptr<Drain> drain);
+  /// Ends every connection in the next round.
+  void cut();
   /// Ends every connection now.
   void destroy();
 
  private:
-  explicit ConnectionSet(std::shared_ptr<std::atomic<std::size_t>> live) : live_(std::move(live)) {}
+  using Clock = std::chrono::steady_clock;
+
+  ConnectionSet(EventLoop* loop, std::shared_ptr<Counts> counts);
 
   void remove(const TcpConnectionPtr& connection);
-  void tellWhenEmpty();
+  void linger(TcpConnection* connection, Clock::duration linger);
+  void cutWhoLingers();
 
   std::shared_ptr<const ConnectionProfile> profile_;
-  const std::shared_ptr<std::atomic<std::size_t>> live_;
-  std::vector<TcpConnectionPtr> connections_;  // each knows its index
-  Task whenEmpty_;
+  const std::shared_ptr<Counts> counts_;
+  std::vector<TcpConnectionPtr> connections_;                        // each knows its index
+  std::unordered_map<TcpConnection*, Clock::time_point> lingering_;  // some of them, and how long
+  // One alarm for all, made with the set: when a server closes connections, descriptors may be
+  // scarce.
+  std::unique_ptr<TimerFd> lingerTimer_;
+  std::shared_ptr<Drain> drain_;
 };
 
 }  // namespace rung

@@ -42,7 +42,8 @@ void OutputBuffer::append(std::string_view bytes) {
 
 void OutputBuffer::append(std::string&& bytes, std::size_t from) {
   const std::size_t size = bytes.size() - from;
-  if (size <= kGatherBytes || size < from) {  // mostly sent: a copy frees more than it costs
+  // Of much that was sent already, or never used, a copy frees more than it costs.
+  if (size <= kGatherBytes || size < bytes.capacity() / 2) {
     append(std::string_view(bytes).substr(from));
     return;
   }

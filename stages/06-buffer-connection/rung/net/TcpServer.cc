@@ -2,10 +2,16 @@
 
 #include <algorithm>
 #include <atomic>
+#include <list>
+#include <new>
+#include <stdexcept>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "rung/base/CountDownLatch.h"
+#include "rung/base/Deadline.h"
+#include "rung/base/Guarded.h"
 #include "rung/base/Logging.h"
 #include "rung/net/ConnectionSet.h"
 #include "rung/net/EventLoop.h"
@@ -13,6 +19,35 @@
 #include "rung/net/TcpConnection.h"
 
 namespace rung {
+
+namespace {
+
+/// How long stop() waits, after its deadline, for loops to cut what is left.
+constexpr std::chrono::milliseconds kCutTime{100};
+constexpr std::chrono::milliseconds kMemoryRetry{1};
+
+/// Where there is no other way: waits for the memory that `function` takes.
+template <class Function>
+auto forSure(Function function) {
+  for (;;) {
+    try {
+      return function();
+    } catch (const std::bad_alloc&) {
+      std::this_thread::sleep_for(kMemoryRetry);
+    }
+  }
+}
+
+bool postForSure(Mailbox& mailbox, Task task) {
+  return forSure([&] { return mailbox.post(std::move(task)); });
+}
+
+EventLoop* checkedLoop(EventLoop* loop, const std::string& name) {
+  if (loop == nullptr) LOG_FATAL << "TcpServer " << name << " without an EventLoop";
+  return loop;
+}
+
+}  // namespace
 
 /// The server itself. All of it belongs to the base loop's thread; other threads reach it through
 /// the loop's Mailbox, and never own it.
@@ -25,65 +60,87 @@ class TcpServer::Core : noncopyable, public std::enable_shared_from_this<Core> {
         listenAddress_(address),
         loop_(loop),
         acceptor_(std::make_unique<Acceptor>(loop, address, options)),
-        stopTimer_(loop, [this] { cutAll(); }) {
+        stopTimer_(std::make_unique<TimerFd>(loop, [this] { stopTimerExpired(); })) {
     listenAddress_ = acceptor_->localAddress();
     profile.serverName = name;
   }
   ~Core() { shutDown(); }
 
   void start();
-  void stop(std::chrono::steady_clock::duration deadline, StopCallback done);
-  /// Ends everything now. Also on another thread, once the base loop is gone.
+  void stopAccepting();
+  /// `done` holds one callback: a node that the caller made, since here memory may be short.
+  void stop(std::chrono::steady_clock::duration deadline, std::list<StopCallback>& done);
+  /// Ends everything now. Also on another thread, once the base loop is gone. Whoever still has a
+  /// reference then may let go of it on any thread.
   void shutDown();
 
   [[nodiscard]] bool started() const { return !sets_.empty(); }
   [[nodiscard]] const InetAddress& listenAddress() const { return listenAddress_; }
-  /// Whether the calling thread runs one of the loops that serve connections.
-  [[nodiscard]] bool onServingThread() const {
-    return std::any_of(sets_.begin(), sets_.end(),
-                       [](const auto& set) { return set->mailbox().isInLoopThread(); });
-  }
-
   const std::shared_ptr<Mailbox> mailbox;
-  const std::shared_ptr<std::atomic<std::size_t>> live =
-      std::make_shared<std::atomic<std::size_t>>(0);
+  const std::shared_ptr<ConnectionSet::Counts> counts = std::make_shared<ConnectionSet::Counts>();
   std::unique_ptr<EventLoopThreadPool> threadPool;
   ThreadInitCallback threadInit;
+  ThreadInitCallback threadExit;
   ConnectionProfile profile;
 
  private:
-  enum class Phase { running, stopping, stopped };
+  struct OnItsWay;
+  enum class Phase { running, asking, draining, cutting, stopped, shutDown };
 
   void newConnection(Socket socket, const InetAddress& peer);
-  void cutAll();
-  void setIsEmpty();
+  std::shared_ptr<ConnectionSet> nextSet();
+  void askToDrain();
+  void stopTimerExpired();
+  static void postStopped(Mailbox& base, std::weak_ptr<Core> weak) noexcept;
+  void stopped();
+  void answer();
   void closeAcceptor();
 
   InetAddress listenAddress_;
   EventLoop* const loop_;
   std::unique_ptr<Acceptor> acceptor_;
-  TimerFd stopTimer_;  // made with the server: at its end, descriptors may be scarce
+  // Made with the server: at its end, descriptors may be scarce.
+  std::unique_ptr<TimerFd> stopTimer_;
   std::vector<std::shared_ptr<ConnectionSet>> sets_;  // one for each loop that serves
+  std::size_t nextSet_ = 0;
   std::uint64_t nextId_ = 1;
 
+  bool starting_ = false;
   Phase phase_ = Phase::running;
-  std::size_t setsLeft_ = 0;
+  std::chrono::steady_clock::time_point deadline_;
+  std::shared_ptr<ConnectionSet::Drain> drain_;  // while some sets do not know of it
+  std::size_t asked_ = 0;                        // sets that do
+  std::size_t cutBefore_ = 0;
   std::size_t stoppedWith_ = 0;
   StopResult result_;
-  std::vector<StopCallback> stopCallbacks_;
+  std::list<StopCallback> stopCallbacks_;
 };
 
 void TcpServer::Core::start() {
   loop_->assertInLoopThread();
-  if (acceptor_ == nullptr || acceptor_->listening()) return;
+  if (acceptor_ == nullptr) {
+    throw std::logic_error("TcpServer " + profile.serverName + ": start() after stop()");
+  }
+  if (acceptor_->listening()) return;
   if (!started()) {  // else an earlier call came as far as listen(), which threw
-    threadPool->start(threadInit);
-    for (EventLoop* loop : threadPool->getAllLoops()) {
-      ConnectionProfile own = profile;
-      own.loop = loop;
-      own.mailbox = loop->mailbox();
-      sets_.push_back(ConnectionSet::create(std::move(own), live));
+    starting_ = true;
+    try {
+      threadPool->setThreadExitCallback(threadExit);
+      // Each set is made on the thread of its loop, the threads one after the other.
+      threadPool->start([this](EventLoop* loop) {
+        ConnectionProfile own = profile;
+        own.loop = loop;
+        own.mailbox = loop->mailbox();
+        sets_.push_back(ConnectionSet::create(std::move(own), counts));
+        if (threadInit) threadInit(loop);
+      });
+    } catch (...) {
+      starting_ = false;
+      sets_.clear();
+      throw;
     }
+    starting_ = false;
+    if (acceptor_ == nullptr) return;  // the callback has destroyed the server
   }
   acceptor_->setNewConnectionCallback(
       [weak = weak_from_this()](Socket socket, const InetAddress& peer) {
@@ -93,93 +150,150 @@ void TcpServer::Core::start() {
   acceptor_->listen();
 }
 
+/// In turn, but for those whose loop has ended; nullptr if all have.
+std::shared_ptr<ConnectionSet> TcpServer::Core::nextSet() {
+  for (std::size_t i = 0; i < sets_.size(); ++i) {
+    const auto& set = sets_[nextSet_++ % sets_.size()];
+    if (set->mailbox().loop() != nullptr) return set;
+  }
+  return nullptr;
+}
+
+/// Counts a connection that is on its way to its set, should it never arrive there.
+struct TcpServer::Core::OnItsWay {
+  explicit OnItsWay(std::shared_ptr<ConnectionSet::Counts> c) : counts(std::move(c)) {
+    ++counts->live;
+  }
+  OnItsWay(OnItsWay&&) noexcept = default;
+  ~OnItsWay() {
+    if (counts != nullptr) --counts->live;
+  }
+
+  std::shared_ptr<ConnectionSet::Counts> counts;  // nullptr: it has arrived
+};
+
 void TcpServer::Core::newConnection(Socket socket, const InetAddress& peer) {
-  const EventLoop* loop = threadPool->getNextLoop();
-  const auto set = *std::find_if(sets_.begin(), sets_.end(), [loop](const auto& candidate) {
-    return candidate->profile()->loop == loop;
-  });
+  const auto set = nextSet();
+  if (set == nullptr) return;
   auto connection =
       std::make_shared<TcpConnection>(set->profile(), nextId_++, std::move(socket), peer);
-  live->fetch_add(1, std::memory_order_relaxed);  // also while it is on its way
-  if (set->mailbox().isInLoopThread()) {
+  auto arrive = [set, connection = std::move(connection), count = OnItsWay(counts)]() mutable {
+    count.counts.reset();  // the set counts it from here on
     set->add(connection);
-  } else if (!set->mailbox().post(
-                 [set, connection = std::move(connection)] { set->add(connection); })) {
-    // That loop has ended; the connection went with the task, and its socket with it.
-    live->fetch_sub(1, std::memory_order_relaxed);
+  };
+  if (set->mailbox().isInLoopThread()) {
+    arrive();
+  } else {
+    (void)set->mailbox().post(std::move(arrive));
   }
 }
 
-void TcpServer::Core::stop(std::chrono::steady_clock::duration deadline, StopCallback done) {
-  if (phase_ == Phase::stopped) {
-    if (done) done(result_);
-    return;
-  }
-  stopCallbacks_.push_back(std::move(done));
-  if (phase_ == Phase::stopping) return;
-  phase_ = Phase::stopping;
+// In a callback for one that waited the server may be destroyed, or stopped once more.
+void TcpServer::Core::stopAccepting() {
+  if (acceptor_ != nullptr) acceptor_->stopAccepting();
   closeAcceptor();
-  stoppedWith_ = live->load();
-  stopTimer_.arm(deadline);
-  setsLeft_ = sets_.size() + 1;  // one for this function, should there be no set at all
-  for (const auto& set : sets_) {
+}
+
+void TcpServer::Core::stop(std::chrono::steady_clock::duration deadline,
+                           std::list<StopCallback>& done) {
+  if (phase_ == Phase::shutDown) return;
+  stopCallbacks_.splice(stopCallbacks_.end(), done);
+  if (phase_ == Phase::stopped) return answer();
+  if (phase_ != Phase::running) return;
+  phase_ = Phase::asking;
+  deadline_ = deadlineAfter(deadline);
+  stopAccepting();
+  cutBefore_ = counts->cut;
+  stoppedWith_ = counts->live;
+  askToDrain();
+}
+
+void TcpServer::Core::askToDrain() {
+  try {
+    if (drain_ == nullptr) {
+      drain_ = std::make_shared<ConnectionSet::Drain>(
+          [base = mailbox, weak = weak_from_this()] { postStopped(*base, weak); });
+    }
     // Sent behind the connections that this loop has handed over already.
-    (void)set->mailbox().post([set, base = mailbox, weak = weak_from_this()] {
-      set->drain([base, weak] {
-        (void)base->post([weak] {
-          if (const auto core = weak.lock()) core->setIsEmpty();
-        });
-      });
-    });
-  }
-  setIsEmpty();
-}
-
-void TcpServer::Core::cutAll() {
-  for (const auto& set : sets_) {
-    (void)set->mailbox().post([set, base = mailbox, weak = weak_from_this()] {
-      const std::size_t count = set->cut();
-      (void)base->post([weak, count] {
-        if (const auto core = weak.lock()) core->result_.cut += count;
-      });
-    });
+    for (; asked_ < sets_.size(); ++asked_)
+      (void)sets_[asked_]->mailbox().post(
+          [set = sets_[asked_], drain = drain_] { set->drain(drain); });
+    phase_ = Phase::draining;
+    stopTimer_->arm(deadline_);
+    drain_.reset();
+  } catch (const std::bad_alloc&) {
+    stopTimer_->arm(std::min(deadline_, deadlineAfter(kMemoryRetry)));
   }
 }
 
-void TcpServer::Core::setIsEmpty() {
-  if (--setsLeft_ > 0) return;
+/// The deadline comes twice: a loop whose callback does not return cannot cut its connections; then
+/// the answer does not wait for it.
+void TcpServer::Core::stopTimerExpired() {
+  if (phase_ == Phase::asking && std::chrono::steady_clock::now() < deadline_) return askToDrain();
+  // Once more, should there be no memory for the tasks, or for the cuts.
+  stopTimer_->arm(kCutTime);
+  if (std::exchange(phase_, Phase::cutting) == Phase::cutting)
+    postStopped(*mailbox, weak_from_this());
+  try {
+    for (const auto& set : sets_)
+      (void)set->mailbox().post([set] { set->cut(); });
+  } catch (const std::bad_alloc&) {
+  }
+}
+
+void TcpServer::Core::answer() {
+  for (const StopCallback& done : std::exchange(stopCallbacks_, {})) {
+    if (!done) continue;
+    runGuarded([&] { done(result_); }, [&] { return "stop callback of " + profile.serverName; });
+  }
+}
+
+/// As a task: the answer may destroy the server, and with it who is calling.
+void TcpServer::Core::postStopped(Mailbox& base, std::weak_ptr<Core> weak) noexcept {
+  try {
+    (void)base.post([weak = std::move(weak)] {
+      if (const auto core = weak.lock()) core->stopped();
+    });
+  } catch (const std::bad_alloc&) {  // the timer asks again
+  }
+}
+
+void TcpServer::Core::stopped() {
+  if (phase_ == Phase::stopped || phase_ == Phase::shutDown) return;
   phase_ = Phase::stopped;
-  stopTimer_.disarm();
-  result_.drained = stoppedWith_ - std::min(stoppedWith_, result_.cut);
-  const auto callbacks = std::exchange(stopCallbacks_, {});
-  for (const StopCallback& done : callbacks) {
-    if (done) done(result_);
-  }
+  stopTimer_->disarm();
+  result_.cut = std::min(counts->cut - cutBefore_ + counts->live, stoppedWith_);
+  result_.drained = stoppedWith_ - result_.cut;
+  drain_.reset();
+  answer();
 }
 
 void TcpServer::Core::closeAcceptor() {
   if (acceptor_ == nullptr) return;
   acceptor_->close();
   // We may be in its callback: the object goes in the loop's next round.
-  (void)mailbox->post([closed = std::move(acceptor_)] {});
+  postForSure(*mailbox, [closed = std::move(acceptor_)] {});
 }
 
 void TcpServer::Core::shutDown() {
+  phase_ = Phase::shutDown;
+  stopTimer_.reset();
   closeAcceptor();
   for (const auto& set : std::exchange(sets_, {})) {
     if (set->mailbox().isInLoopThread()) {
       set->destroy();
     } else {
-      (void)set->mailbox().post([set] { set->destroy(); });
+      postForSure(set->mailbox(), [set] { set->destroy(); });
     }
   }
-  // Ends the I/O loops; each runs first what was just sent to it.
-  threadPool.reset();
+  // Ends the I/O loops; each runs first what was just sent to it. Not from within its start(): then
+  // the base loop is all there is.
+  if (!starting_) threadPool.reset();
 }
 
 TcpServer::TcpServer(EventLoop* loop, const InetAddress& listenAddress, std::string name,
                      Acceptor::Options options)
-    : core_(std::make_shared<Core>(loop, listenAddress, name, options)) {}
+    : core_(std::make_shared<Core>(checkedLoop(loop, name), listenAddress, name, options)) {}
 
 TcpServer::~TcpServer() {
   const std::shared_ptr<Mailbox> mailbox = core_->mailbox;
@@ -187,63 +301,86 @@ TcpServer::~TcpServer() {
     core_->shutDown();
     return;
   }
-  const bool mayWait = !core_->onServingThread() && mailbox->looping();
-  const auto done = std::make_shared<CountDownLatch>(1);
-  // The base loop becomes the owner. If it is gone, the Core ends here.
-  const bool posted = mailbox->post([core = std::move(core_), done] {
+  // A thread that has a loop may be waited for itself: by that base loop, to start or end its I/O
+  // threads, or by another server's destructor that does the same as this one.
+  const bool mayWait = EventLoop::ofCurrentThread() == nullptr && mailbox->looping();
+  using namespace std::chrono_literals;
+  const auto done = forSure([] { return std::make_shared<CountDownLatch>(1); });
+  // A copy: the callbacks that run meanwhile may ask this server.
+  const bool posted = postForSure(*mailbox, [core = core_, done] {
     core->shutDown();
     done->countDown();
   });
-  if (!posted || !mayWait) return;
-  using namespace std::chrono_literals;
+  if (!posted) return;  // the base loop is gone: the Core ends here
+  if (!mayWait) return;
   // The loop may end between the question and the post, and not come to the task any more.
   while (!done->waitUntil(std::chrono::steady_clock::now() + 20ms) && mailbox->looping()) {
   }
 }
 
-ConnectionProfile& TcpServer::profileBeforeStart(const char* what) {
+void TcpServer::assertNotStarted(const char* what) const {
   if (core_->started()) LOG_FATAL << "TcpServer " << name() << ": " << what << " after start()";
-  return core_->profile;
+}
+
+ConnectionCallbacks& TcpServer::callbacksBeforeStart(const char* what) {
+  assertNotStarted(what);
+  return core_->profile.callbacks;
 }
 
 void TcpServer::setThreadNum(int numThreads) {
   core_->threadPool->setThreadNum(numThreads);
 }
 void TcpServer::setThreadInitCallback(ThreadInitCallback callback) {
-  profileBeforeStart("setThreadInitCallback");
+  assertNotStarted("setThreadInitCallback");
   core_->threadInit = std::move(callback);
 }
+void TcpServer::setThreadExitCallback(ThreadInitCallback callback) {
+  assertNotStarted("setThreadExitCallback");
+  core_->threadExit = std::move(callback);
+}
 void TcpServer::setConnectionCallback(ConnectionCallback callback) {
-  profileBeforeStart("setConnectionCallback").connectionCallback = std::move(callback);
+  callbacksBeforeStart("setConnectionCallback").connection = std::move(callback);
 }
 void TcpServer::setMessageCallback(MessageCallback callback) {
-  profileBeforeStart("setMessageCallback").messageCallback = std::move(callback);
+  callbacksBeforeStart("setMessageCallback").message = std::move(callback);
 }
 void TcpServer::setWriteCompleteCallback(WriteCompleteCallback callback) {
-  profileBeforeStart("setWriteCompleteCallback").writeCompleteCallback = std::move(callback);
+  callbacksBeforeStart("setWriteCompleteCallback").writeComplete = std::move(callback);
 }
 void TcpServer::setHighWaterMarkCallback(WaterMarkCallback callback) {
-  profileBeforeStart("setHighWaterMarkCallback").highWaterMarkCallback = std::move(callback);
+  callbacksBeforeStart("setHighWaterMarkCallback").highWaterMark = std::move(callback);
 }
 void TcpServer::setLowWaterMarkCallback(WaterMarkCallback callback) {
-  profileBeforeStart("setLowWaterMarkCallback").lowWaterMarkCallback = std::move(callback);
+  callbacksBeforeStart("setLowWaterMarkCallback").lowWaterMark = std::move(callback);
 }
 void TcpServer::setHalfCloseCallback(HalfCloseCallback callback) {
-  profileBeforeStart("setHalfCloseCallback").halfCloseCallback = std::move(callback);
+  callbacksBeforeStart("setHalfCloseCallback").halfClose = std::move(callback);
+}
+void TcpServer::setDrainCallback(DrainCallback callback) {
+  callbacksBeforeStart("setDrainCallback").drain = std::move(callback);
 }
 void TcpServer::setLimits(const ConnectionLimits& limits) {
-  profileBeforeStart("setLimits").limits = limits;
+  callbacksBeforeStart("setLimits").limits = limits;
 }
 
 void TcpServer::start() {
-  core_->start();
+  const auto core = core_;  // a callback in it may destroy this object
+  core->start();
 }
 
-void TcpServer::stop(std::chrono::steady_clock::duration deadline, StopCallback done) {
+void TcpServer::stopAccepting() {
+  (void)core_->mailbox->post([weak = std::weak_ptr(core_)] {
+    if (const auto core = weak.lock()) core->stopAccepting();
+  });
+}
+
+void TcpServer::stopWithin(std::chrono::steady_clock::duration deadline, StopCallback done) {
+  std::list<StopCallback> one;
+  one.push_back(std::move(done));
   // Weak: if the server is destroyed before the loop comes to it, `done` is not called any more.
   (void)core_->mailbox->post(
-      [weak = std::weak_ptr(core_), deadline, done = std::move(done)]() mutable {
-        if (const auto core = weak.lock()) core->stop(deadline, std::move(done));
+      [weak = std::weak_ptr(core_), deadline, done = std::move(one)]() mutable {
+        if (const auto core = weak.lock()) core->stop(deadline, done);
       });
 }
 
@@ -254,7 +391,7 @@ InetAddress TcpServer::listenAddress() const {
   return core_->listenAddress();
 }
 std::size_t TcpServer::connectionCount() const {
-  return core_->live->load();
+  return core_->counts->live;
 }
 
 }  // namespace rung

@@ -12,7 +12,8 @@ namespace rung {
 /// A file that is only ever added to. There is no buffer in here: whoever calls has a large batch
 /// already, and what append() has taken is the kernel's, out of reach of a crash of this process.
 /// Thread: any, one at a time.
-/// Errors: returned as values, since a disk that is full is no reason to end a server.
+/// Errors: returned as values, since a disk that is full is no reason to end a server. No signal
+/// comes of a write, see quietWrite().
 /// Source: open(2), write(2); muduo base/FileUtil.h.
 class AppendFile {
  public:

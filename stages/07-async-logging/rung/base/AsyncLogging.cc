@@ -1,35 +1,43 @@
 #include "rung/base/AsyncLogging.h"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <cstdlib>
-#include <new>
+#include <stdexcept>
 #include <utility>
 
+#include "rung/base/Deadline.h"
 #include "rung/base/Logging.h"
 
 namespace rung {
 
 namespace {
 
-constexpr std::size_t kSpareBlocks = 4;
+constexpr std::size_t kNoticeBytes = 256;  // the line that tells of dropped ones is shorter
+
+AsyncLogging::Options checked(AsyncLogging::Options options) {
+  constexpr std::size_t kMostBytes = std::size_t{1} << 30;
+  const auto refuse = [](const char* rule, auto value) {
+    throw std::invalid_argument(std::string("AsyncLogging: ") + rule + ", and is " +
+                                std::to_string(value));
+  };
+  if (options.flushInterval <= std::chrono::milliseconds::zero()) {
+    refuse("flushInterval, in ms, must be above 0", options.flushInterval.count());
+  }
+  if (options.blockBytes == 0 || options.blockBytes > kMostBytes) {
+    refuse("blockBytes must be from 1 to 1 GiB", options.blockBytes);
+  }
+  return options;
+}
 
 }  // namespace
 
 constinit Mutex AsyncLogging::mutex_;
 constinit std::atomic<AsyncLogging*> AsyncLogging::instance_{nullptr};
 
-AsyncLogging::BackEnd::BackEnd(AsyncLogging& log)
-    : merge(log.writer_.newMerge()), thread([&log, this] { log.runBackEnd(*this); }, "log") {}
-
-AsyncLogging::AsyncLogging(Options options) : options_(std::move(options)), writer_(options_.file) {
-  // Neither can be undone, nor needs to be: they look for the instance when their time comes.
-  static const bool once = [] {
-    (void)pthread_atfork(beforeFork, afterForkInParent, afterForkInChild);
-    (void)std::atexit(stopInstance);
-    return true;
-  }();
+AsyncLogging::AsyncLogging(Options options)
+    : options_(checked(std::move(options))), file_(options_.file) {
+  // It looks for the instance when its time comes, and so it need not be undone.
+  static const int once = std::atexit(stopInstance);
   (void)once;
   AsyncLogging* other = nullptr;
   {
@@ -49,41 +57,38 @@ AsyncLogging::~AsyncLogging() {
 }
 
 void AsyncLogging::start() {
-  writer_.open();
   bool startedTwice = false;
   {
     const MutexLock lock(mutex_);
-    startedTwice = backEnd_ != nullptr;
+    startedTwice = state_ != State::stopped;
     if (!startedTwice) {
-      auto backEnd = std::make_unique<BackEnd>(*this);
-      backEnd->thread.start();  // it waits for mutex_ next
-      backEnd_ = std::move(backEnd);
+      file_.open();
+      filling_.reserve(options_.blockBytes + kNoticeBytes);
+      full_.reserve(options_.blockBytes + kNoticeBytes);
+      backEnd_ = std::make_unique<Thread>([this] { runBackEnd(); }, "log");
+      backEnd_->start();  // it waits for mutex_ next
+      state_ = State::running;
     }
   }
   if (startedTwice) LOG_FATAL << "AsyncLogging started twice";
 }
 
 void AsyncLogging::stop() {
-  Thread* thread = nullptr;
   {
     const MutexLock lock(mutex_);
-    if (backEnd_ == nullptr) return;
-    if (!backEnd_->stopping) {
-      backEnd_->stopping = true;
-      backEnd_->wakeUp.notifyOne();
-      thread = &backEnd_->thread;
-    }
-    while (thread == nullptr && backEnd_ != nullptr)
+    while (state_ == State::stopping)
       waitForProgress();  // for the one who came first
+    if (state_ == State::stopped) return;
+    state_ = State::stopping;
+    wakeUp_.notifyOne();
   }
-  if (thread == nullptr) return;
-  thread->join();
+  backEnd_->join();
   const MutexLock lock(mutex_);
-  const std::unique_ptr<BackEnd> ended = std::move(backEnd_);
-  ended->progress.notifyAll();
+  state_ = State::stopped;
+  progress_.notifyAll();
   // They use this object until they are out of waitForProgress() and the lock is free again.
-  while (ended->waitingForProgress > 0)
-    ended->progress.wait(mutex_);
+  while (waiting_ > 0)
+    progress_.wait(mutex_);
 }
 
 void AsyncLogging::attach() {
@@ -98,147 +103,110 @@ std::uint64_t AsyncLogging::droppedLines() const {
   return droppedLines_;
 }
 
+std::uint64_t AsyncLogging::lostLines() const {
+  const MutexLock lock(mutex_);
+  return state_ == State::stopped ? file_.lostLines() : lostLines_;
+}
+
 void AsyncLogging::appendToInstance(std::string_view lines) {
-  // A buffer is only open while a back-end will come to fetch what is in it.
-  LogBuffer* const own = LogBuffer::ofThisThread();
-  if (own != nullptr && own->append(lines)) return;
   {
     const MutexLock lock(mutex_);
-    if (AsyncLogging* const log = instance_.load()) return log->appendSlowly(own, lines);
+    if (AsyncLogging* const log = instance_.load()) return log->add(lines);
   }
   Logger::writeToStdout(lines);
 }
 
-void AsyncLogging::appendSlowly(LogBuffer* own, std::string_view lines) {
-  while (backEnd_ != nullptr && own != nullptr) {
-    // Once stop() has begun, nobody opens a buffer, or there might always be one to write.
-    if (!backEnd_->stopping) {
-      if (own->append(lines) || appendWithNewBlock(*own, lines)) return;
-      if (!own->hasBlock()) break;  // there is no memory
+void AsyncLogging::add(std::string_view lines) {
+  while (state_ != State::stopped) {
+    // Once stop() has begun nothing is added, or there might always be something to write.
+    if (state_ == State::running) {
+      if (!fits(lines) && !isFull_) {
+        swap();
+        wakeUp_.notifyOne();
+      }
+      if (fits(lines)) {
+        tellDropped();
+        filling_.append(lines);
+        appendedBytes_ += lines.size();
+        return;
+      }
       if (options_.whenFull == WhenFull::drop && !Logger::aborting()) {
         const auto count = std::count(lines.begin(), lines.end(), '\n');
-        own->noteDropped(static_cast<std::uint64_t>(count));
         droppedLines_ += static_cast<std::uint64_t>(count);
+        droppedHere_ += static_cast<std::uint64_t>(count);
         return;
       }
     }
     waitForProgress();
   }
-  writer_.write(lines);
+  file_.append(lines);
 }
 
-bool AsyncLogging::appendWithNewBlock(LogBuffer& own, std::string_view lines) {
-  const bool isExtra = own.hasBlock();
-  if (isExtra) {
-    backEnd_->blockIsFull = true;
-    backEnd_->wakeUp.notifyOne();
-    if (extraBlocks_ >= options_.maxBlocks) return false;
-  }
-  std::unique_ptr<LogBlock> block = newBlock(lines.size());
-  if (block == nullptr) return false;
-  if (isExtra) ++extraBlocks_;
-  own.addBlock(std::move(block));
-  return own.append(lines);
+/// A line that is longer than a buffer has one to itself.
+bool AsyncLogging::fits(std::string_view lines) const {
+  return filling_.empty() || filling_.size() + lines.size() <= options_.blockBytes;
 }
 
-std::unique_ptr<LogBlock> AsyncLogging::newBlock(std::size_t size) {
-  if (size <= options_.blockBytes && !spareBlocks_.empty()) {
-    std::unique_ptr<LogBlock> block = std::move(spareBlocks_.back());
-    spareBlocks_.pop_back();
-    return block;
-  }
-  try {
-    return std::make_unique<LogBlock>(std::max(size, options_.blockBytes));
-  } catch (const std::bad_alloc&) {
-    return nullptr;
-  }
+void AsyncLogging::tellDropped() {
+  if (droppedHere_ == 0) return;
+  const std::size_t before = filling_.size();
+  filling_ += formatLogLine(Timestamp::now(), LogLevel::warn, __FILE__, __LINE__,
+                            std::to_string(std::exchange(droppedHere_, 0)) +
+                                " log lines dropped here: the buffers were full");
+  appendedBytes_ += filling_.size() - before;
+}
+
+void AsyncLogging::swap() {
+  tellDropped();
+  filling_.swap(full_);
+  isFull_ = !full_.empty();
 }
 
 void AsyncLogging::flushInstance() {
   const MutexLock lock(mutex_);
   AsyncLogging* const log = instance_.load();
-  if (log == nullptr || log->backEnd_ == nullptr) return;
-  // A round that has begun may have passed the buffer in question.
-  const std::uint64_t round = log->roundsBegun_ + 1;
-  log->roundsWanted_ = round;
-  log->backEnd_->wakeUp.notifyOne();
-  while (log->backEnd_ != nullptr && log->roundsDone_ < round)
+  if (log == nullptr || log->state_ == State::stopped) return;
+  const std::uint64_t all = log->appendedBytes_;
+  log->flushUpTo_ = all;
+  log->wakeUp_.notifyOne();
+  while (log->state_ != State::stopped && log->writtenBytes_ < all)
     log->waitForProgress();
 }
 
 void AsyncLogging::waitForProgress() {
-  BackEnd& backEnd = *backEnd_;  // stop() keeps it until nobody waits
-  ++backEnd.waitingForProgress;
-  backEnd.progress.wait(mutex_);
-  if (--backEnd.waitingForProgress == 0) backEnd.progress.notifyAll();
+  ++waiting_;
+  progress_.wait(mutex_);
+  if (--waiting_ == 0) progress_.notifyAll();
 }
 
-void AsyncLogging::runBackEnd(BackEnd& backEnd) {
-  auto then = LogBuffer::Then::stayOpen;
-  while (then == LogBuffer::Then::stayOpen) {
-    then = beginRound(backEnd);
-    endRound(backEnd, then, writer_.writeRound(backEnd.merge, then));
+void AsyncLogging::runBackEnd() {
+  while (const std::string* const lines = waitForWork()) {
+    file_.append(*lines);  // without the lock: the others go on
+    const MutexLock lock(mutex_);
+    lostLines_ = file_.lostLines();
+    writtenBytes_ += full_.size();
+    full_.clear();
+    isFull_ = false;
+    progress_.notifyAll();
   }
 }
 
-LogBuffer::Then AsyncLogging::beginRound(BackEnd& backEnd) {
-  const auto deadline = std::chrono::steady_clock::now() + options_.flushInterval;
+/// Returns what is to be written, or nullptr if stop() was called and nothing is left.
+const std::string* AsyncLogging::waitForWork() {
   const MutexLock lock(mutex_);
-  while (!backEnd.blockIsFull && !backEnd.stopping && roundsWanted_ <= roundsBegun_) {
-    if (!backEnd.wakeUp.waitUntil(mutex_, deadline)) break;
-  }
-  backEnd.blockIsFull = false;
-  ++roundsBegun_;
-  return backEnd.stopping ? LogBuffer::Then::close : LogBuffer::Then::stayOpen;
-}
-
-void AsyncLogging::endRound(BackEnd& backEnd, LogBuffer::Then then, Blocks freeBlocks) {
-  const MutexLock lock(mutex_);
-  extraBlocks_ = then == LogBuffer::Then::close ? 0 : extraBlocks_ - freeBlocks.size();
-  for (std::unique_ptr<LogBlock>& block : freeBlocks) {
-    if (block->capacity == options_.blockBytes && spareBlocks_.size() < kSpareBlocks) {
-      block->clear();
-      spareBlocks_.push_back(std::move(block));
+  for (;;) {
+    const auto deadline = deadlineAfter(options_.flushInterval);
+    while (!isFull_ && state_ == State::running && flushUpTo_ <= writtenBytes_) {
+      if (!wakeUp_.waitUntil(mutex_, deadline)) break;
     }
+    if (!isFull_) swap();
+    if (isFull_) return &full_;  // else it is not the back-end's
+    if (state_ != State::running) return nullptr;
   }
-  ++roundsDone_;
-  backEnd.progress.notifyAll();
 }
 
 void AsyncLogging::stopInstance() {
   if (AsyncLogging* const log = instance_.load()) log->stop();
-}
-
-// A child of fork() gets a copy of the memory and only the thread that called. A mutex that another
-// thread held at that moment would stay locked there for ever, and what it guards half-changed. So
-// the thread that forks holds them, which makes it wait for a write that is under way.
-RUNG_THREAD_ATTRIBUTE(no_thread_safety_analysis)
-void AsyncLogging::beforeFork() {
-  mutex_.lock();
-  if (AsyncLogging* const log = instance_.load()) log->writer_.lockForFork();
-}
-
-RUNG_THREAD_ATTRIBUTE(no_thread_safety_analysis)
-void AsyncLogging::afterForkInParent() {
-  if (AsyncLogging* const log = instance_.load()) log->writer_.unlockInParent();
-  mutex_.unlock();
-}
-
-RUNG_THREAD_ATTRIBUTE(no_thread_safety_analysis)
-void AsyncLogging::afterForkInChild() {
-  LogBuffer::abandonAll();
-  if (AsyncLogging* const log = instance_.load()) {
-    static BackEnd* abandoned = nullptr;  // still reachable, or leak checkers would report it
-    if (log->backEnd_ != nullptr) abandoned = log->backEnd_.release();
-    (void)abandoned;
-    log->extraBlocks_ = 0;
-    log->writer_.unlockInChild();
-  }
-  mutex_.unlock();
-}
-
-void AsyncLogging::rescue() noexcept {
-  if (AsyncLogging* const log = instance_.load()) log->writer_.rescue();
 }
 
 }  // namespace rung

@@ -1,16 +1,20 @@
 #include "rung/base/LogFile.h"
 
+#include <dirent.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <cstdio>
+#include <optional>
+#include <stdexcept>
 #include <system_error>
+#include <tuple>
 #include <utility>
 
 #include "rung/base/Logging.h"
+#include "rung/base/QuietWrite.h"
 
 namespace rung {
 
@@ -32,16 +36,49 @@ std::int64_t dayOf(Timestamp when) {
 /// "20261123-094905", UTC.
 std::string secondOf(Timestamp when) {
   const auto sinceEpoch = std::chrono::microseconds(when.microsecondsSinceEpoch());
-  const time_t seconds = std::chrono::floor<std::chrono::seconds>(sinceEpoch).count();
+  const auto count = std::chrono::floor<std::chrono::seconds>(sinceEpoch).count();
+  const auto seconds = static_cast<time_t>(count);  // which has 32 bits on some machines
   tm date{};
   char text[32];
-  if (gmtime_r(&seconds, &date) == nullptr) return std::to_string(seconds);
+  if (seconds != count || gmtime_r(&seconds, &date) == nullptr) return std::to_string(count);
   return {text, strftime(text, sizeof text, "%Y%m%d-%H%M%S", &date)};
+}
+
+/// What the files of a log are ordered by: date and time, number (with its length first, so that 10
+/// comes after 9), process.
+using Age = std::tuple<std::string, std::size_t, std::string, std::string>;
+
+/// That of "base.20261123-094905.host.pid_2.log", if `name` is such a name.
+std::optional<Age> ageOf(std::string_view name, const std::string& base, const std::string& host) {
+  const auto skip = [&name](std::string_view part) {
+    const bool isThere = name.starts_with(part);
+    if (isThere) name.remove_prefix(part.size());
+    return isThere;
+  };
+  const auto digits = [&name] {
+    const auto count = std::min(name.find_first_not_of("0123456789"), name.size());
+    std::string taken(name.substr(0, count));
+    name.remove_prefix(count);
+    return taken;
+  };
+  if (!skip(base + '.')) return std::nullopt;
+  const std::string date = digits();
+  if (date.size() != 8 || !skip("-")) return std::nullopt;
+  const std::string time = digits();
+  if (time.size() != 6 || !skip('.' + host + '.')) return std::nullopt;
+  const std::string process = digits();
+  const std::string number = skip("_") ? digits() : "1";
+  if (process.empty() || number.empty() || name != ".log") return std::nullopt;
+  return Age(date + time, number.size(), number, process);
 }
 
 }  // namespace
 
-LogFile::LogFile(Options options) : options_(std::move(options)), host_(hostName()) {}
+LogFile::LogFile(Options options) : options_(std::move(options)), host_(hostName()) {
+  if (options_.rollBytes > 0) return;
+  throw std::invalid_argument("LogFile: rollBytes must be above 0, and is " +
+                              std::to_string(options_.rollBytes));
+}
 
 void LogFile::open() {
   (void)makeReady(options_.clock());  // reported, and tried again with the first line
@@ -80,7 +117,9 @@ void LogFile::startOver() {
 /// Sees to it that there is a file, of today, that has a name.
 int LogFile::makeReady(Timestamp now) {
   const bool writable = file_.isOpen() && !file_.deleted();
-  if (writable && dayOf(now) == day_) return 0;
+  // Not on a day that is past: a clock that is corrected to and fro around midnight would make a
+  // file of each line.
+  if (writable && dayOf(now) <= day_) return 0;
   const int error = openNext(now);
   return writable ? 0 : error;
 }
@@ -106,6 +145,7 @@ int LogFile::openNext(Timestamp now) {
   midLine_ = false;
   descriptor_.store(next.descriptor());
   file_ = std::move(next);
+  if (options_.keepFiles > 0) removeOldFiles();
   return 0;
 }
 
@@ -114,6 +154,26 @@ std::string LogFile::pathOf(const std::string& second, int number) const {
   path += std::to_string(getpid());
   if (number > 1) path += '_' + std::to_string(number);
   return path + ".log";
+}
+
+void LogFile::removeOldFiles() {
+  const std::size_t nameAt = options_.baseName.rfind('/') + 1;  // 0 if there is no slash
+  const std::string directory = options_.baseName.substr(0, nameAt);
+  const std::string base = options_.baseName.substr(nameAt);
+  DIR* const open = opendir(directory.empty() ? "." : directory.c_str());
+  if (open == nullptr) return report("opendir", errno);
+  std::vector<std::pair<Age, std::string>> others;
+  while (const dirent* const entry = readdir(open)) {
+    std::string path = directory + entry->d_name;
+    std::optional<Age> age = ageOf(entry->d_name, base, host_);
+    if (age && path != path_) others.emplace_back(std::move(*age), std::move(path));
+  }
+  (void)closedir(open);
+  std::sort(others.begin(), others.end());
+  for (std::size_t i = 0; i + options_.keepFiles <= others.size(); ++i) {
+    // Another process may have been faster.
+    if (unlink(others[i].second.c_str()) != 0 && errno != ENOENT) report("unlink", errno);
+  }
 }
 
 /// How much of `lines`, in whole lines, this file still takes. A line that no file would take goes
@@ -154,8 +214,9 @@ void LogFile::report(const char* call, int error) {
   // Once for each kind: a full disk fails every line, and stderr may be on that disk.
   if (std::find(reported_.begin(), reported_.end(), error) != reported_.end()) return;
   reported_.push_back(error);
-  std::fprintf(stderr, "rung: log %s*: %s: %s (told once; lines that are lost are counted)\n",
-               options_.baseName.c_str(), call, std::generic_category().message(error).c_str());
+  (void)quietWrite(STDERR_FILENO, "rung: log " + options_.baseName + "*: " + call + ": " +
+                                      std::generic_category().message(error) +
+                                      " (told once; lines that are lost are counted)\n");
 }
 
 }  // namespace rung

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -16,6 +17,7 @@ namespace rung {
 /// A log that is a series of files: it rolls to the next one when one is large enough, and at
 /// midnight UTC. They are named `base.20261123-094905.host.pid.log`; the second one of the same
 /// second is `base.20261123-094905.host.pid_2.log`. A file that exists already is left alone.
+/// A clock that is set back rolls nothing before it shows a later day.
 /// Lines reach the kernel before append() returns; AsyncLogging calls it with many at a time.
 /// Thread: any, one at a time; descriptor() any.
 /// Errors: never throws and never stops. What cannot be written is counted, the first error of each
@@ -28,9 +30,14 @@ class LogFile : noncopyable {
   struct Options {
     std::string baseName = "rung";                   // with a directory: "/var/log/server"
     std::int64_t rollBytes = std::int64_t{1} << 29;  // a longer file has only a single line
-    Clock clock = Timestamp::now;                    // must not log
+    /// How many files of this base name and host are left, with the new one, when a file is opened.
+    /// The oldest are removed. Those of other processes count, so it must exceed the number of
+    /// processes that write at once. 0 keeps all.
+    std::size_t keepFiles = 0;
+    Clock clock = Timestamp::now;  // must not log
   };
 
+  /// Errors: throws std::invalid_argument if rollBytes is not above 0.
   explicit LogFile(Options options);
 
   /// Opens the first file now, so that an error shows now; append() would do it too.
@@ -45,13 +52,15 @@ class LogFile : noncopyable {
   /// Of the file being written; empty before the first one.
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] std::uint64_t lostLines() const { return lostLines_; }
-  /// Of the file being written, or -1. Thread: any, also from a signal handler.
+  /// Of the file being written, or -1.
+  /// Thread: any; a signal handler, too.
   [[nodiscard]] int descriptor() const { return descriptor_.load(); }
 
  private:
   [[nodiscard]] int makeReady(Timestamp now);
   [[nodiscard]] int openNext(Timestamp now);
   [[nodiscard]] std::string pathOf(const std::string& second, int number) const;
+  void removeOldFiles();
   [[nodiscard]] std::size_t sizeThatFits(std::string_view lines) const;
   [[nodiscard]] int writeWhatIsMissing(Timestamp now);
   void lose(std::string_view lines, int error);

@@ -38,6 +38,11 @@ class FixedBuffer : noncopyable {
 
   void openTail() { limit_ = data_ + kBytes; }
 
+  /// Escapes the control characters in what was written since `begin`.
+  void escape(char* begin) {
+    if (mayNeedEscapes(begin)) writeEscaped(begin);
+  }
+
   [[nodiscard]] std::string_view view() const {
     return {data_, static_cast<std::size_t>(end_ - data_)};
   }
@@ -46,16 +51,24 @@ class FixedBuffer : noncopyable {
 
  private:
   void appendWhatFits(std::string_view text);
+  bool mayNeedEscapes(const char* begin);
+  void writeEscaped(char* begin);
+  void appendEscape(char control, std::size_t bytesOfControl);
 
   char* end_ = data_;
   char* limit_ = data_ + kBytes - kTailBytes;
   std::size_t cutBytes_ = 0;
-  char data_[kBytes];  // not cleared: that would cost more than the line
+  // The search for control characters goes in steps, and ends with a whole one.
+  static constexpr std::size_t kStepBytes = 16;
+  char data_[kBytes + kStepBytes];  // not cleared: that would cost more than the line
 };
 
 /// Turns values into text, in a buffer of its own: std::ostream's `<<` for log lines, without
 /// locales, virtual calls and memory from the heap.
 /// For a type of your own, write `LogStream& operator<<(LogStream&, const YourType&)` beside it.
+/// closeText() escapes control characters, as "\n", "\r", "\t" or "\x1b": those of ASCII, and
+/// U+0080 to U+009F in UTF-8. So a text that a peer has sent neither begins a line that nobody
+/// logged nor steers the terminal of its reader. A backslash stays as it is.
 /// Thread: any, one at a time.
 /// Errors: never fails. A text that is too long is cut, and says so when it is closed.
 /// Source: std::to_chars; muduo base/LogStream.h.
@@ -71,14 +84,15 @@ class LogStream : noncopyable {
   LogStream& operator<<(char c) { return *this << std::string_view(&c, 1); }
 
   /// Only bool itself: whatever else converts to bool, such as a pointer to a function, does not.
-  template <std::same_as<bool> Bool>
-  LogStream& operator<<(Bool value) {
+  template <std::same_as<bool> Truth>
+  LogStream& operator<<(Truth value) {
     return *this << (value ? std::string_view("true") : std::string_view("false"));
   }
 
   /// int8_t and uint8_t are numbers here, not characters as in std::ostream.
   template <std::integral Integer>
-  requires(!std::same_as<Integer, bool>) LogStream& operator<<(Integer value) {
+  requires(!std::same_as<Integer, bool> && sizeof(Integer) <= sizeof(long long)) LogStream&
+  operator<<(Integer value) {
     if constexpr (std::is_signed_v<Integer>) {
       appendSigned(value);
     } else {
@@ -86,6 +100,10 @@ class LogStream : noncopyable {
     }
     return *this;
   }
+
+  /// __int128, which is an integral type with -std=gnu++20, would lose its upper half.
+  template <std::integral Integer>
+  requires(sizeof(Integer) > sizeof(long long)) LogStream& operator<<(Integer value) = delete;
 
   template <class Enum>
   requires(std::is_enum_v<Enum>&& std::convertible_to<Enum, long long>)  // not an enum class
@@ -102,7 +120,10 @@ class LogStream : noncopyable {
   /// The address in hexadecimal; of char* the text, above.
   LogStream& operator<<(const void* pointer);
 
-  /// Ends the text: says how much of it was cut, if any was, and opens the room for the tail.
+  /// The text begins here; what was written before is the head of the line.
+  void openText() { text_ = buffer_.end(); }
+  /// Ends the text: escapes it, says how much of it was cut, if any was, and opens the room for the
+  /// tail.
   void closeText();
 
   /// Lifetime: until the next `<<`.
@@ -116,6 +137,7 @@ class LogStream : noncopyable {
   void appendUnsigned(unsigned long long value);
 
   FixedBuffer buffer_;
+  char* text_ = buffer_.end();
 };
 
 }  // namespace rung

@@ -5,10 +5,14 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <new>
+#include <stdexcept>
 
 #include "rung/base/CurrentThread.h"
+#include "rung/base/QuietWrite.h"
 
 namespace rung {
 
@@ -26,24 +30,30 @@ std::string_view nameOf(LogLevel level) {
 /// What a thread's lines of one second have in common: "20261123 09:49:05.000000Z 14022 ". Turning
 /// seconds into a date costs more than all the rest of a line.
 struct Prefix {
-  static constexpr std::size_t kMicrosecondsAt = sizeof "20261123 09:49:05." - 1;
-  static constexpr std::size_t kMicrosecondsEnd = kMicrosecondsAt + 6;
-
-  std::int64_t second = -1;
+  std::int64_t second = 0;
   pid_t tid = 0;  // changes in a forked child
   bool local = false;
+  std::size_t point = 0;  // the microseconds stand behind it
   std::size_t length = 0;
   char text[64] = "";
 
-  void renew(std::int64_t newSecond, pid_t newTid, bool newLocal) {
-    const Timestamp when(newSecond * 1'000'000);
-    const std::string date = newLocal ? when.toLocalString() : when.toString();
-    const std::string all = date + ' ' + std::to_string(newTid) + ' ';
-    second = newSecond;
-    tid = newTid;
-    local = newLocal;
-    length = std::min(all.size(), sizeof text);
-    std::memcpy(text, all.data(), length);
+  void renew(Timestamp when, std::int64_t newSecond, pid_t newTid, bool newLocal) {
+    try {
+      const std::string date = newLocal ? when.toLocalString() : when.toString();
+      const std::string all = date + ' ' + std::to_string(newTid) + ' ';
+      second = newSecond;
+      local = newLocal;
+      point = date.find('.');
+      // A moment without a date, after 2038 where time_t has 32 bits, is not kept.
+      tid = point == date.npos ? 0 : newTid;
+      length = std::min(all.size(), sizeof text);
+      std::memcpy(text, all.data(), length);
+    } catch (const std::bad_alloc&) {  // not kept either
+      tid = 0;
+      const int size = std::snprintf(text, sizeof text, "%lld %d ",
+                                     static_cast<long long>(newSecond), static_cast<int>(newTid));
+      length = static_cast<std::size_t>(size);
+    }
   }
 };
 
@@ -58,14 +68,18 @@ void beginLine(LogStream& stream, Timestamp when, LogLevel level, bool local) {
   }
   const pid_t tid = CurrentThread::tid();
   if (second != prefix.second || tid != prefix.tid || local != prefix.local) {
-    prefix.renew(second, tid, local);
+    prefix.renew(when, second, tid, local);
   }
   char* const text = stream.buffer().end();
   stream << std::string_view(prefix.text, prefix.length) << nameOf(level);
-  for (char* digit = text + Prefix::kMicrosecondsEnd; digit != text + Prefix::kMicrosecondsAt;) {
-    *--digit = static_cast<char>('0' + microseconds % 10);
-    microseconds /= 10;
+  if (prefix.tid != 0) {
+    char* const point = text + prefix.point;
+    for (int digit = 6; digit > 0; --digit) {
+      point[digit] = static_cast<char>('0' + microseconds % 10);
+      microseconds /= 10;
+    }
   }
+  stream.openText();
 }
 
 void endLine(LogStream& stream, SourceFile file, int line) {
@@ -113,6 +127,17 @@ Logger::~Logger() {
   errno = callersErrno_;
 }
 
+LogLevel Logger::parseLevel(std::string_view text) {
+  const auto isSame = [](char a, char b) { return a == (b >= 'a' && b <= 'z' ? b - 32 : b); };
+  for (int i = 0; i <= static_cast<int>(LogLevel::fatal); ++i) {
+    const auto level = static_cast<LogLevel>(i);
+    const std::string_view name = nameOf(level).substr(0, nameOf(level).find(' '));
+    if (std::equal(name.begin(), name.end(), text.begin(), text.end(), isSame)) return level;
+  }
+  throw std::invalid_argument('\'' + std::string(text) +
+                              "' is no log level: trace, debug, info, warn, error or fatal");
+}
+
 void Logger::setOutput(Output newOutput) {
   output.store(newOutput == nullptr ? writeToStdout : newOutput);
 }
@@ -123,7 +148,7 @@ void Logger::setFlush(Flush newFlush) {
 
 void Logger::writeToStdout(std::string_view line) {
   while (!line.empty()) {
-    const ssize_t written = write(STDOUT_FILENO, line.data(), line.size());
+    const ssize_t written = quietWrite(STDOUT_FILENO, line);
     if (written >= 0) {
       line.remove_prefix(static_cast<std::size_t>(written));
     } else if (errno == EAGAIN) {
@@ -131,7 +156,7 @@ void Logger::writeToStdout(std::string_view line) {
       pollfd stdoutWritable{STDOUT_FILENO, POLLOUT, 0};
       (void)poll(&stdoutWritable, 1, -1);
     } else if (errno != EINTR) {
-      return;  // there is nowhere to report it to
+      return;
     }
   }
 }

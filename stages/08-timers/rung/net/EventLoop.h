@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "rung/base/Deadline.h"
 #include "rung/base/Task.h"
 #include "rung/base/Timestamp.h"
 #include "rung/base/noncopyable.h"
@@ -17,11 +18,15 @@ namespace rung {
 class Mailbox;
 class TimerQueue;
 
-/// The reactor: waits for events and hands each to its Channel; in between, runs what other threads
-/// have handed to it. One loop per thread: it belongs to the thread that creates it.
+/// The reactor: waits for events and hands each to its Channel; between two waits it runs the tasks
+/// that other threads have handed to it. One loop per thread: it belongs to the thread that creates
+/// it.
 /// Thread: loop, where nothing else is said. The wrong thread aborts, in release builds too.
-/// Lifetime: outlives loop(); Channels that are registered when it goes are told so. May be
-/// destroyed on any thread, but not while loop() runs.
+/// Lifetime: outlives loop(). Its destructor tells the Channels that are still registered. May be
+/// destroyed on any thread, but not while loop() runs. Make it after fork(2) and daemon(3): in a
+/// child process, a loop of the parent aborts when it is used, and its calls for any thread do
+/// nothing. The child can make a loop of its own. It ends with _exit(2) or execve(2): exit(3)
+/// destroys static objects, which may wait for threads that the child does not have.
 class EventLoop : noncopyable {
  public:
   /// Errors: throws std::system_error if the kernel gives no descriptor; aborts if this thread has
@@ -29,46 +34,59 @@ class EventLoop : noncopyable {
   explicit EventLoop(PollerKind kind = PollerKind::epoll);
   ~EventLoop();
 
-  /// Waits and dispatches until quit(). What is queued at that moment is still run, once.
+  /// Waits and dispatches until quit(). Tasks that are queued at that moment still run, once.
+  /// Errors: an exception from a task ends the process, as one from a Channel's callback does.
   void loop();
 
-  /// Ends loop() after the round at hand. Called before loop(), it makes that loop() end after its
-  /// first batch of tasks.
-  /// Thread: any.
+  /// Ends loop() after the current round; called on another thread, after the next one. Called
+  /// before loop(), it makes that loop() end after its first batch of tasks.
+  /// Thread: any; a signal handler, too.
   void quit();
 
   /// Runs `task` now if called on the loop's thread, else queues it.
   /// Thread: any.
+  /// Errors: aborts if `task` is empty.
   void runInLoop(Task task);
 
   /// Queues `task`; never runs it inline. Each round of the loop runs the tasks that were queued
   /// before it, so that a task which queues itself does not keep I/O waiting.
   /// Thread: any. Tasks of one thread run in its order.
+  /// Errors: aborts if `task` is empty.
   void queueInLoop(Task task);
 
   /// Runs `task` on the loop's thread once `deadline` has come; in the next round if it has passed,
   /// never inline. Timers of equal deadline run in the order in which they were added.
   /// Thread: any.
   /// Lifetime: what is left when the loop goes is destroyed without having run.
-  /// Units: steady_clock; setting the wall clock changes nothing.
-  TimerId runAt(std::chrono::steady_clock::time_point deadline, Task task);
-  TimerId runAfter(std::chrono::steady_clock::duration delay, Task task);
+  /// Units: steady_clock; setting the wall clock changes nothing. A time that the clock cannot hold
+  /// becomes its last, centuries away.
+  template <class Duration>
+  TimerId runAt(std::chrono::time_point<std::chrono::steady_clock, Duration> deadline, Task task) {
+    return addTimerAt(deadlineAt(deadline), std::move(task));
+  }
+  template <class Rep, class Period>
+  TimerId runAfter(std::chrono::duration<Rep, Period> delay, Task task) {
+    return addTimerAfter(saturate<std::chrono::steady_clock::duration>(delay), std::move(task));
+  }
 
   /// Runs `task` at the end of each `interval`. A run that comes late does not shift those after
   /// it, and what was missed altogether is left out.
   /// Thread: any.
-  /// Errors: throws std::invalid_argument unless `interval` is more than zero.
-  TimerId runEvery(std::chrono::steady_clock::duration interval, Task task);
+  /// Errors: throws std::invalid_argument unless `interval` is at least a nanosecond.
+  template <class Rep, class Period>
+  TimerId runEvery(std::chrono::duration<Rep, Period> interval, Task task) {
+    return addTimerEvery(saturate<std::chrono::steady_clock::duration>(interval), std::move(task));
+  }
 
   /// Ends a timer of this loop. After it returns on the loop's thread, the timer does not run, even
-  /// if it was due in the round at hand; on another thread, a run that has begun may be under way.
+  /// if it was due in the current round; on another thread, a run that has begun may be under way.
   /// Thread: any; from a timer's own callback too.
   /// Errors: false, and nothing done, if there is no such timer any more: it has run, or was
   /// cancelled before.
   bool cancel(TimerId id);
 
-  /// Makes the loop go round once more, at once if it sleeps.
-  /// Thread: any.
+  /// Makes the loop go round once more, at once if it sleeps. One system call.
+  /// Thread: any; a signal handler, too.
   void wakeup();
 
   /// Thread: any.
@@ -77,19 +95,21 @@ class EventLoop : noncopyable {
     if (!isInLoopThread()) abortNotInLoopThread();
   }
 
-  /// The loop of the calling thread; nullptr if it has none.
+  /// The loop of the calling thread; nullptr if it has none. While static objects are destroyed,
+  /// it is nullptr.
+  /// Thread: any.
   [[nodiscard]] static EventLoop* ofCurrentThread();
 
-  /// What may be held longer than the loop lives.
+  /// The part of the loop that may live longer than the loop.
   /// Thread: any.
   [[nodiscard]] const std::shared_ptr<Mailbox>& mailbox() const { return mailbox_; }
 
   /// When the last wait ended.
-  [[nodiscard]] Timestamp pollReturnTime() const { return pollReturnTime_; }
+  [[nodiscard]] Timestamp pollReturnTime() const { return assertInLoopThread(), pollReturnTime_; }
   /// How many times the loop has waited.
-  [[nodiscard]] std::uint64_t iteration() const { return iteration_; }
-  /// How many times another thread had to wake it with a system call.
-  [[nodiscard]] std::uint64_t wakeups() const { return wakeups_; }
+  [[nodiscard]] std::uint64_t iteration() const { return assertInLoopThread(), iteration_; }
+  /// How many times the eventfd was written to, to wake it.
+  [[nodiscard]] std::uint64_t wakeups() const { return assertInLoopThread(), wakeups_; }
 
   // For Channel.
   void updateChannel(Channel* channel);
@@ -98,7 +118,12 @@ class EventLoop : noncopyable {
 
  private:
   void dispatchActiveChannels();
-  void runQueuedTasks() noexcept;
+  void runQueuedTasks();
+  void runBatch();
+  void giveMemoryBack(std::size_t usedTasks);
+  TimerId addTimerAt(std::chrono::steady_clock::time_point deadline, Task&& task);
+  TimerId addTimerAfter(std::chrono::steady_clock::duration delay, Task&& task);
+  TimerId addTimerEvery(std::chrono::steady_clock::duration interval, Task&& task);
   [[noreturn]] void abortNotInLoopThread() const;
 
   std::uint64_t iteration_ = 0;
@@ -110,6 +135,7 @@ class EventLoop : noncopyable {
   const std::shared_ptr<Mailbox> mailbox_;
   Channel wakeupChannel_;
   std::vector<Task> batch_;
+  int smallBatches_ = 0;  // in a row, while batch_ has more memory than they need
   const std::unique_ptr<TimerQueue> timers_;
 };
 

@@ -1,6 +1,7 @@
 #include "rung/net/TimerHeap.h"
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
 namespace rung {
@@ -13,7 +14,12 @@ TimerId TimerHeap::add(Clock::time_point deadline, Clock::duration interval, Tas
   timer.interval = interval;
   timer.callback = std::move(callback);
   push({deadline, timer.serial, slot, interval != Clock::duration::zero()});
-  return {timer.serial, slot};
+  return {timer.serial, slot, number_};
+}
+
+std::uint32_t TimerHeap::nextNumber() {
+  static std::atomic<std::uint32_t> last{0};
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
 }
 
 std::optional<Task> TimerHeap::remove(TimerId id) {
@@ -28,9 +34,9 @@ std::optional<Task> TimerHeap::remove(TimerId id) {
 void TimerHeap::takeExpired(Clock::time_point now, std::vector<Expired>& batch) {
   while (!heap_.empty() && heap_.front().deadline <= now) {
     const Entry due = heap_.front();
+    batch.push_back({TimerId(due.serial, due.slot, number_), due.repeats});
     erase(0);
     positions_[due.slot] = kNowhere;
-    batch.push_back({TimerId(due.serial, due.slot), due.repeats});
   }
 }
 
@@ -48,7 +54,7 @@ void TimerHeap::finish(TimerId id, Clock::time_point now, Task&& callback) {
   timer.callback = std::move(callback);
   const Clock::duration late = std::max(now - timer.deadline, Clock::duration::zero());
   timer.deadline += late / timer.interval * timer.interval;
-  // An interval may be as long as the clock goes.
+  // An interval may be as long as the range of the clock.
   timer.deadline += std::min(timer.interval, Clock::time_point::max() - timer.deadline);
   push({timer.deadline, timer.serial, id.slot_, true});
 }
@@ -77,7 +83,7 @@ void TimerHeap::erase(std::size_t position) {
   const Entry last = heap_.back();
   heap_.pop_back();
   if (position == heap_.size()) return;
-  // The last one takes the place. It comes from another branch, so it may have to go either way.
+  // The last entry takes the place. It comes from another branch, so it may have to go up or down.
   if (position > 0 && last.isBefore(heap_[(position - 1) / kChildren])) {
     siftUp(position, last);
   } else {

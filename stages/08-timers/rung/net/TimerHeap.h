@@ -8,17 +8,16 @@
 #include <vector>
 
 #include "rung/base/Task.h"
-#include "rung/net/Timer.h"
 #include "rung/net/TimerId.h"
 
 namespace rung {
 
 /// Which of many timers is due next: a heap of four children a node over a table of slots.
-/// It knows no clock and no descriptor, so that a test can tell it what time it is, and it calls
-/// nothing: it hands the callbacks out, so that its owner can run and destroy them where no lock is
-/// held. For each slot it is noted where in the heap its timer stands; so cancelling needs no
-/// search, and neither that nor adding allocates once there have been as many timers before. Four
-/// children and not two: the heap is half as deep, and the four lie in one or two cache lines.
+/// It has no clock and no descriptor, so a test can choose the time. It runs no callback: it gives
+/// them to its owner, who runs and destroys them while no lock is held. It knows the position in
+/// the heap for each slot, so cancelling needs no search. Once there have been as many timers
+/// before, adding and cancelling allocate no memory. Four children and not two: the heap is half as
+/// deep, and the four lie in one or two cache lines.
 /// Thread: one at a time.
 /// Lifetime: movable; a heap that was moved from may only be assigned to or destroyed.
 /// Units: add, remove O(log n); earliest O(1); memory 124 bytes a timer, kept for the next ones.
@@ -33,29 +32,33 @@ class TimerHeap {
   };
 
   /// Timers of equal deadline are due in the order in which they were added. An `interval` of zero
-  /// means once; a negative one is undefined.
+  /// means once; a negative one is undefined, and so is one with a deadline before the clock's
+  /// zero.
   TimerId add(Clock::time_point deadline, Clock::duration interval, Task&& callback);
 
-  /// Forgets the timer, be it waiting, due, or a repeating one that is running.
-  /// Errors: nothing if `id` names no timer of the present: default, over, or cancelled before.
-  /// Otherwise its callback, which is empty while it is running; destroying it is up to the caller.
+  /// Removes the timer, which may be waiting, due, or a repeating one that is running. Returns its
+  /// callback, which is empty while it runs; the caller destroys it.
+  /// Errors: returns nothing if `id` names no timer: it is a default one, or the timer is over or
+  /// was cancelled before.
   [[nodiscard]] std::optional<Task> remove(TimerId id);
 
   /// When the next one is due; time_point::max() if none is waiting.
   [[nodiscard]] Clock::time_point earliest() const {
-    return heap_.empty() ? Clock::time_point::max() : heap_.front().deadline;
+    return heap_.empty() ? (Clock::time_point::max)() : heap_.front().deadline;
   }
 
-  /// Appends all that are due at `now` to `batch`, in the order in which they are to run. They do
-  /// not wait any more, but can still be removed: start() then says so.
+  /// Appends the timers that are due at `now` to `batch`, in the order in which they must run. They
+  /// leave the heap, but can still be removed: start() then returns an empty callback.
+  /// Errors: throws std::bad_alloc; the timers that are not in `batch` then stay in the heap.
   void takeExpired(Clock::time_point now, std::vector<Expired>& batch);
 
   /// The callback of a timer that was due, to be run now; empty if it was removed in the meantime.
-  /// A timer that runs once is over with this, and its id void.
+  /// This ends a timer that runs once; its id then names no timer.
   [[nodiscard]] Task start(TimerId id);
 
-  /// Makes a repeating timer wait again, for the first deadline after `now` on the grid which its
-  /// first deadline and its interval make: it does not drift, and what it missed is left out.
+  /// Makes a repeating timer wait again. Its deadlines are a grid: the first one, and one after
+  /// each interval. It waits for the first of them after `now`, so it does not drift, and leaves
+  /// out those that it missed.
   /// Does nothing, not even to `callback`, if the timer was removed while it ran.
   void finish(TimerId id, Clock::time_point now, Task&& callback);
 
@@ -63,8 +66,16 @@ class TimerHeap {
   [[nodiscard]] std::size_t size() const { return heap_.size(); }
 
  private:
-  // What decides is here as well as in the slot, so that sifting, and taking out what is due, reads
-  // no other memory.
+  /// One slot: what to call, when, and which timer it is.
+  struct Timer {
+    std::uint64_t serial = 0;  // larger for each timer that is added; 0 while the slot is free
+    Clock::time_point deadline;
+    Clock::duration interval{0};  // zero: once
+    Task callback;
+  };
+
+  // A copy of the values that decide the order. So sifting, and taking out due timers, reads no
+  // slot.
   struct Entry {
     Clock::time_point deadline;
     std::uint64_t serial;
@@ -76,7 +87,7 @@ class TimerHeap {
     }
   };
 
-  // Slots come in chunks, and stay where they are: growing moves none, and costs no pause.
+  // Slots come in chunks and never move, so growing copies none and takes no pause.
   static constexpr std::uint32_t kSlotsPerChunk = 256;
   static constexpr std::size_t kChildren = 4;
   static constexpr std::uint32_t kNoSlot = UINT32_MAX;
@@ -87,7 +98,7 @@ class TimerHeap {
     return chunks_[slot / kSlotsPerChunk][slot % kSlotsPerChunk];
   }
   [[nodiscard]] bool isCurrent(TimerId id) const {
-    return id && id.slot_ < positions_.size() && timerIn(id.slot_).serial == id.serial_;
+    return id && id.heap_ == number_ && timerIn(id.slot_).serial == id.serial_;
   }
   [[nodiscard]] std::uint32_t takeSlot();
   void freeSlot(std::uint32_t slot);
@@ -97,11 +108,15 @@ class TimerHeap {
   void siftDown(std::size_t position, const Entry& entry);
   void place(std::size_t position, const Entry& entry);
 
+  [[nodiscard]] static std::uint32_t nextNumber();
+
+  // Each heap of a process has a number of its own: an id of one loop names no timer of another.
+  std::uint32_t number_ = nextNumber();
   std::vector<Entry> heap_;
   std::vector<std::unique_ptr<Timer[]>> chunks_;
-  // By slot: where in the heap its timer stands; of a free slot, which one is free next. Apart from
-  // the slots, since each step of a sift writes one: of half a million timers, these 2 MB stay in
-  // the cache and the slots do not (tools/bench --only timer-cancel-random-500000).
+  // For each slot, the position of its timer in the heap; for a free slot, the next free one. Not
+  // in the slots, since each step of a sift writes one: for half a million timers, these 2 MB stay
+  // in the cache, and the slots do not (tools/bench --only timer-cancel-random-500000).
   std::vector<std::uint32_t> positions_;
   std::uint32_t firstFree_ = kNoSlot;
   std::uint64_t lastSerial_ = 0;

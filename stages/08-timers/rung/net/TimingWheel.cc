@@ -3,24 +3,29 @@
 #include <stdexcept>
 #include <string>
 
+#include "rung/base/Guarded.h"
 #include "rung/base/Logging.h"
 #include "rung/net/EventLoop.h"
 #include "rung/net/Mailbox.h"
 
 namespace rung {
 
-namespace {
-
-std::size_t bucketsFor(std::chrono::milliseconds timeout, std::chrono::milliseconds tick) {
+std::size_t TimingWheel::bucketsFor(std::chrono::milliseconds timeout,
+                                    std::chrono::milliseconds tick) {
+  const std::string what = "a timeout of " + std::to_string(timeout.count()) +
+                           " ms with a tick of " + std::to_string(tick.count()) + " ms: ";
   if (timeout.count() <= 0 || tick.count() <= 0) {
-    throw std::invalid_argument("TimingWheel with a timeout of " + std::to_string(timeout.count()) +
-                                " ms and a tick of " + std::to_string(tick.count()) + " ms");
+    throw std::invalid_argument(what + "both must be more than zero");
   }
+  constexpr auto kMaxTicks = static_cast<std::chrono::milliseconds::rep>(kMaxBuckets - 1);
   const auto roundedUp = (timeout.count() - 1) / tick.count() + 1;
+  if (roundedUp > kMaxTicks) {
+    const auto coarser = (timeout.count() - 1) / kMaxTicks + 1;
+    throw std::invalid_argument(what + "the tick must be at least " + std::to_string(coarser) +
+                                " ms");
+  }
   return static_cast<std::size_t>(roundedUp) + 1;
 }
-
-}  // namespace
 
 void TimingWheel::Link::unlink() {
   previous->next = next;
@@ -75,9 +80,9 @@ void TimingWheel::onTimer() {
   turn();
 }
 
-// Not runEvery(): that makes up for a tick that came late by a shorter one after it, and an entry
-// that was refreshed just before the late one would lose the difference. So the next tick counts
-// from here. That this drifts does not matter.
+// Not runEvery(): after a late tick its next one comes sooner, and an entry that was refreshed just
+// before the late tick would lose the difference. So the next tick counts from now. The drift does
+// no harm.
 void TimingWheel::startTimer() {
   timer_ = mailbox_->loop()->runAfter(tick_, [this] { onTimer(); });
 }
@@ -86,8 +91,8 @@ void TimingWheel::turn() noexcept {
   if (destroyed_ != nullptr) LOG_FATAL << "TimingWheel turned by a callback of its own";
   bool destroyed = false;
   destroyed_ = &destroyed;
-  // The whole bucket at once: a new head joins the ring, and the old one leaves it. It has to be
-  // empty, since what is refreshed from now on comes into it.
+  // Takes the whole bucket at once: a new head joins the ring, and the old one leaves it. The
+  // bucket must be empty, since entries that are refreshed from now on go into it.
   Link& bucket = bucketOf(now_);
   due_.insertBefore(bucket);
   bucket.unlink();
@@ -98,9 +103,10 @@ void TimingWheel::turn() noexcept {
       entry.insertBefore(bucketOf(entry.refreshed_));
       continue;
     }
-    entry.onIdle();
+    runGuarded([&] { entry.onIdle(); },
+               [] { return std::string("onIdle() of an entry of a TimingWheel"); });
     if (destroyed) return;
-    // If another one is the first now, the entry has left, or is gone.
+    // If another entry is the first now, this one has left the wheel or is destroyed.
     if (due_.next == first && isIdle(entry)) entry.unlink();
   }
   destroyed_ = nullptr;

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace rung {
+
+/// Why a connection ended, or is about to. If there are several causes, the first one stands.
+enum class CloseReason : std::uint8_t {
+  none,           ///< nothing has happened that would end it
+  peer,           ///< the peer closed; the kernel had taken all that was sent
+  local,          ///< shutdown() or close(), then the peer closed too; the kernel had taken all
+  reset,          ///< the peer, or the network, broke it off: ECONNRESET, EPIPE
+  readFailed,     ///< another error of a read: ETIMEDOUT, EHOSTUNREACH, others
+  writeFailed,    ///< another error of a write: ENOBUFS, others
+  inputLimit,     ///< ConnectionLimits::maxInput: EMSGSIZE
+  outOfMemory,    ///< there was no memory for what it read or sent: ENOMEM
+  refused,        ///< the kernel would not watch its socket: ENOSPC, ENOMEM
+  idle,           ///< TcpServer::setIdleTimeout()
+  forced,         ///< forceClose()
+  lingerExpired,  ///< close(linger), and the peer took longer than that
+  stopped,        ///< TcpServer::stop() reached its deadline, or the server was destroyed
+  loopGone,       ///< its EventLoop was destroyed first
+};
+
+/// "peer", "inputLimit": for log lines.
+/// Thread: any.
+[[nodiscard]] constexpr std::string_view nameOf(CloseReason reason) {
+  constexpr std::string_view kNames[] = {
+      "none",        "peer",    "local", "reset",  "readFailed",    "writeFailed", "inputLimit",
+      "outOfMemory", "refused", "idle",  "forced", "lingerExpired", "stopped",     "loopGone"};
+  return kNames[static_cast<std::size_t>(reason)];
+}
+
+}  // namespace rung

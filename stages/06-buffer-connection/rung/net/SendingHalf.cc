@@ -1,0 +1,36 @@
+#include "rung/net/SendingHalf.h"
+
+#include <utility>
+
+namespace rung {
+
+void SendingHalf::keep(std::string_view bytes, std::size_t taken, std::size_t promised) {
+  output_.append(bytes.substr(taken));
+  promise(bytes.size() - taken - promised);  // less than it was, if they are counted
+}
+
+void SendingHalf::keep(std::string&& bytes, std::size_t taken, std::size_t promised) {
+  const std::size_t size = bytes.size();
+  output_.append(std::move(bytes), taken);
+  promise(size - taken - promised);
+}
+
+IoResult SendingHalf::offer(int fd) {
+  const IoResult result = output_.writeTo(fd);
+  withdraw(result.bytes);
+  return result;
+}
+
+bool SendingHalf::roseTo(std::size_t mark) {
+  if (aboveHighWater_ || output_.bytes() < mark) return false;
+  aboveHighWater_ = true;
+  return true;
+}
+
+bool SendingHalf::fellTo(std::size_t mark) {
+  if (!aboveHighWater_ || output_.bytes() > mark) return false;
+  aboveHighWater_ = false;
+  return true;
+}
+
+}  // namespace rung

@@ -1,0 +1,109 @@
+#include <doctest/doctest.h>
+
+#include <cerrno>
+#include <new>
+#include <string>
+#include <thread>
+
+#include "rung/net/TcpConnection.h"
+
+#include "tests/support/Allocations.h"
+#include "tests/support/Alone.h"
+#include "tests/support/LoopRounds.h"
+#include "tests/support/Sockets.h"
+
+using namespace std::chrono_literals;
+using rung::Buffer;
+using rung::CloseReason;
+using rung::TcpConnection;
+using rung::testing::Alone;
+using rung::testing::NoMemory;
+using rung::testing::runRounds;
+using rung::testing::take;
+
+namespace {
+
+/// Whether `call` throws bad_alloc on a thread that has no memory, and not even for a task.
+template <class Call>
+bool throwsElsewhere(TcpConnection& connection, Call call) {
+  bool thrown = false;
+  std::thread([&] {
+    try {
+      const NoMemory none;
+      call(connection);
+    } catch (const std::bad_alloc&) {
+      thrown = true;
+    }
+  }).join();
+  return thrown;
+}
+
+// They had changed the state before they threw: the next shutdown() did nothing, and the peer
+// waited for its FIN for ever.
+TEST_CASE("TcpConnection memory: a call that throws on another thread has done nothing") {
+  void (*const calls[])(TcpConnection&) = {
+      [](TcpConnection& c) { c.shutdown(); },
+      [](TcpConnection& c) { c.close(1s); },
+      [](TcpConnection& c) { c.forceClose(); },
+      [](TcpConnection& c) { c.stopRead(); },
+  };
+  for (const auto call : calls) {
+    Alone f;
+    REQUIRE(throwsElsewhere(*f.connection, call));
+    CHECK(f.connection->send("still open"));
+    CHECK(f.connection->isReading());
+    CHECK(f.connection->closeReason() == CloseReason::none);
+    std::thread([&] { f.connection->shutdown(); }).join();
+    runRounds(f.loop, 2);
+    CHECK(take(f.pair.theirs.get()) == "still open");
+    char byte;
+    CHECK(read(f.pair.theirs.get(), &byte, 1) == 0);  // the FIN
+  }
+}
+
+TEST_CASE("TcpConnection memory: a send that throws is not counted, and a Buffer keeps its bytes") {
+  Alone f;
+  Buffer buffer;
+  buffer.append("kept");
+  CHECK(throwsElsewhere(*f.connection, [&](TcpConnection& c) { (void)c.send(buffer); }));
+  CHECK(buffer.view() == "kept");
+  CHECK(throwsElsewhere(*f.connection, [](TcpConnection& c) { (void)c.send("lost"); }));
+  CHECK(throwsElsewhere(*f.connection, [&](TcpConnection& c) { (void)c.send(std::string()); }) ==
+        false);
+  CHECK(f.connection->outputBytes() == 0);
+  f.connection->shutdown();
+  runRounds(f.loop, 2);
+  char byte;
+  CHECK(read(f.pair.theirs.get(), &byte, 1) == 0);  // nothing is waited for
+}
+
+TEST_CASE("TcpConnection memory: without memory for what the kernel does not take, it ends") {
+  Alone f;
+  CHECK(f.connection->send(std::string(4 << 20, 'x')));  // more than the kernel takes
+  REQUIRE(f.connection->outputBytes() > 0);
+  const std::string more(1 << 20, 'y');
+  {
+    const NoMemory none;
+    CHECK_FALSE(f.connection->send(more));
+  }
+  CHECK_FALSE(f.connection->send("after what is lost"));
+  CHECK(f.connection->closeReason() == CloseReason::outOfMemory);
+  runRounds(f.loop, 2);
+  CHECK_FALSE(f.connection->connected());
+}
+
+TEST_CASE(
+    "TcpConnection memory: in its loop, one that cannot even post its end ends all the same") {
+  Alone f;
+  {
+    const NoMemory none;
+    f.connection->forceClose();
+  }
+  CHECK_FALSE(f.connection->send("x"));
+  runRounds(f.loop, 2);
+  CHECK_FALSE(f.connection->connected());
+  CHECK(f.connection->closeReason() == CloseReason::outOfMemory);
+  CHECK(f.connection->error() == ENOMEM);
+}
+
+}  // namespace
