@@ -40,7 +40,7 @@ void ModelConnection::up(const TcpConnectionPtr& live) {
     }
   });
   mailbox = EventLoop::ofCurrentThread()->mailbox();
-  if (!settle(live)) actors[0]->complain("\"up\" when the server had ended");
+  late = !settle(live);
   called(On::up, live);
 }
 

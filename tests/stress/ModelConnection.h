@@ -100,6 +100,7 @@ struct ModelConnection {
   std::shared_ptr<Mailbox> mailbox;  // likewise
 
   bool stays = false;  // longer than it should
+  bool late = false;   // it came up when the server had ended
 
   std::atomic<std::size_t> workersLeft;
   std::atomic<bool> finishing{false};   // from here on nobody stops reading

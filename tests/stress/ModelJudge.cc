@@ -108,7 +108,11 @@ std::string Round::judgeStop() const {
   for (const auto& model : connections_) {
     const bool byStop = model->reason == CloseReason::stopped;
     stopped += byStop;
-    lost += byStop || model->lostBytes > 0;
+    // One that was being refused when the connection ended may have been counted as unsent.
+    const bool refused = std::any_of(
+        model->actors.begin() + 1, model->actors.end(),
+        [](const auto& worker) { return worker->accepted().size() < worker->attempts(); });
+    lost += byStop || refused || model->late || model->lostBytes > 0;
   }
   if (result_.cut >= stopped && result_.cut <= lost &&
       result_.cut + result_.drained <= connections_.size()) {
@@ -131,6 +135,10 @@ std::string Round::judge(std::size_t i) const {
       (model.ups == 0 && plan_.ending == Ending::none)) {
     problem +=
         std::to_string(model.ups) + " times up, " + std::to_string(model.downs) + " times down; ";
+  }
+  if (model.late) {
+    // stop() does not wait for a loop that goes nowhere for long after its deadline.
+    return plan_.ending == Ending::stopSoon ? problem : problem + "up when the server had ended; ";
   }
   if (model.ups == 0) return problem;
   return problem + judgeReason(model) + judgeFrames(model) + judgeEnd(model) + judgeHold(model);

@@ -141,9 +141,7 @@ ConnectionPlan crossfireStory(Dice& dice, int) {
   return plan;
 }
 
-/// A callback answers a peer that does not read, and leaves what it must not answer yet. Nobody
-/// else ends the sending side: bytes of a send that is just being refused count as output for a
-/// moment.
+/// A callback answers a peer that does not read, and leaves what it must not answer yet.
 ConnectionPlan carefulStory(Dice& dice, int) {
   ConnectionPlan plan;
   plan.story = "the careful callback";
@@ -159,6 +157,7 @@ ConnectionPlan carefulStory(Dice& dice, int) {
     Script other;
     for (std::uint32_t i = dice.between(1, 5); i > 0; --i)
       other.push_back(someSend(dice, dice.below(2 * plan.highWaterMark), dice.below(100)));
+    if (dice.percent(20)) plan.workers.front().push_back({Do::shutdown, 0, dice.below(300)});
     plan.workers.push_back(other);
   }
   Script& answers = plan.callbacks[static_cast<std::size_t>(On::message)];

@@ -37,6 +37,8 @@ PROGRAMS = {
     'tap-none': ('tap', 'say("1..0")', (0, 1, 0)),
     'tap-comments': (
         'tap', 'say("not ok 1 - a", "# one", "# two", "ok 2 - b", "# three", "1..2")', (1, 1, 0)),
+    'tap-complains': (
+        'tap', 'sys.stderr.write("seed 7\\n"); say("not ok 1 - a", "1..1"); sys.exit(1)', (0, 1, 0)),
     'tap-coloured': ('tap', 'say("ok 1 - \\x1b[1m<a>\\x1b[0m & \\x01", "1..1")', (1, 0, 0)),
 }
 
@@ -113,6 +115,12 @@ class CountTests(unittest.TestCase):
         self.run_and_count('tap-comments')
         _, _, failed = count_tests.count(self.build / 'meson-logs', 1)
         self.assertEqual([lines for _, lines in failed], [['# one', '# two']])
+
+    def test_last_words(self):
+        """without comments, a failed subtest is shown with what the program wrote to stderr"""
+        self.run_and_count('tap-complains')
+        _, _, failed = count_tests.count(self.build / 'meson-logs', 1)
+        self.assertEqual([lines[0] for _, lines in failed], ['seed 7'])
 
     def test_doctest(self):
         """a doctest case that says why it cannot run is skipped, with its reason"""

@@ -1,7 +1,8 @@
 """Counts the tests of a Meson run: count_tests.py LOG_DIRECTORY EXIT_STATUS_OF_MESON_TEST
 
-Prints what failed, with the TAP comments on it (Meson keeps those in its log), then one line
-"N passed, N failed" (and ", N skipped" where there are any). Exits 0 when at least one test passed
+Prints what failed, with the TAP comments on it (Meson keeps those in its log), or without any with
+the last lines that the program wrote to stderr; then one line "N passed, N failed" (and ", N
+skipped" where there are any). Exits 0 when at least one test passed
 and none failed.
 
 Meson writes two logs, and neither is enough. testlog.junit.xml has one <testcase> for each subtest
@@ -78,14 +79,14 @@ def show(failed):
 
 
 def count(directory, meson_status):
-    """(passed, skipped, [(what failed, comments on it)]) of the logs in `directory`."""
+    """(passed, skipped, [(what failed, lines on it)]) of the logs in `directory`."""
     passed, skipped, failed = 0, 0, []
     log = directory / 'testlog.json'
     with_subtests = subtests(directory)
     for line in log.read_text('utf-8').splitlines() if log.exists() else []:
         program = json.loads(line)
         name, verdict, output = program['name'], program['result'], program.get('stdout') or ''
-        cases = with_subtests.get(name, [])
+        cases, before = with_subtests.get(name, []), len(failed)
         if cases:
             passed += sum(1 for _, each in cases if each == 'passed')
             skipped += sum(1 for _, each in cases if each == 'skipped')
@@ -107,6 +108,8 @@ def count(directory, meson_status):
                 skipped += 1
         else:
             failed.append((f'{name}: {verdict}', []))
+        last_words = (program.get('stderr') or '').splitlines()[-MOST_LINES:]
+        failed[before:] = [(what, said or last_words) for what, said in failed[before:]]
     if meson_status != 0 and not failed:
         failed.append((f'meson test: exit status {meson_status}', []))
     return passed, skipped, failed

@@ -205,6 +205,7 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   bool write(Bytes&& bytes, std::size_t promised);
   template <class Bytes>
   bool keep(Bytes&& bytes, std::size_t taken, std::size_t promised);
+  class Refused;
   void takeBack(std::size_t bytes);
   void handleWrite();
   void writeFailed(int error);

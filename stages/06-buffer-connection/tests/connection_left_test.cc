@@ -245,6 +245,45 @@ TEST_CASE("TcpConnection left: the end of both directions waits for what was lef
   CHECK(f.connection->closeReason() == CloseReason::local);
 }
 
+// When the output was out, nothing waited but what the callback had left, and that was to be
+// offered in the next round; but both directions had ended, and so the connection ended at once.
+TEST_CASE("TcpConnection left: is offered before the end, though shutdown() was called meanwhile") {
+  ConnectionProfile profile;
+  profile.callbacks.limits = {.highWaterMark = 1, .lowWaterMark = 0, .pauseReading = false};
+  std::string got;
+  profile.callbacks.message = [&](const TcpConnectionPtr& c, Buffer& buffer, Timestamp) {
+    const bool first = got.empty();
+    got += first ? buffer.retrieveAsString(1) : buffer.retrieveAllAsString();
+    if (first) c->send(kMuch);
+  };
+  Alone f(std::move(profile));
+  put(f.pair.theirs, "abc");
+  ::shutdown(f.pair.theirs.get(), SHUT_WR);
+  runRounds(f.loop, 3);
+  CHECK(got == "a");
+  f.connection->shutdown();
+  for (int rounds = 0; f.connection->connected() && rounds < 10'000; ++rounds) {
+    (void)take(f.pair.theirs.get(), 1 << 20);
+    runRounds(f.loop, 1);
+  }
+  CHECK_FALSE(f.connection->connected());
+  CHECK(got == "abc");
+}
+
+// close() throws away what was left, too: nothing is to be waited for.
+TEST_CASE("TcpConnection left: of a connection that is closed is not owed any more") {
+  ConnectionProfile profile;
+  profile.callbacks.message = [](const TcpConnectionPtr& c, Buffer&, Timestamp) { c->stopRead(); };
+  profile.callbacks.halfClose = [](const TcpConnectionPtr&) {};
+  Alone f(std::move(profile));
+  put(f.pair.theirs, "left");
+  runRounds(f.loop, 2);
+  ::shutdown(f.pair.theirs.get(), SHUT_WR);
+  f.connection->close(1h);
+  runRounds(f.loop, 4);
+  CHECK_FALSE(f.connection->connected());
+}
+
 // The limit is on what is left; and what is offered again may be the reason to end.
 TEST_CASE(
     "TcpConnection left: a callback may end the connection, or leave too much, when offered") {

@@ -226,6 +226,7 @@ void TcpConnection::closeInLoop(std::chrono::steady_clock::duration linger) {
   if (!connected()) return;
   stopSending();
   receiving_.discards = true;
+  receiving_.stuck = false;
   // A socket that is closed with input unread sends a reset, which may overtake the last bytes.
   updateReading();
   try {
@@ -273,7 +274,7 @@ void TcpConnection::advance(Caller caller) {
     if (sending_.closed()) return;
     sending_.close();
     socket_.shutdownWrite();
-  } else {
+  } else if (!receiving_.stuck) {  // what a callback has left is offered before
     note(sending_.closed() ? CloseReason::local : CloseReason::peer, 0);
     if (caller == Caller::loop) return end();
     post([](TcpConnection& self) { self.end(); });
@@ -341,7 +342,9 @@ inline void TcpConnection::tellMessage(Timestamp receiveTime) {
 /// Whether a message callback has no reason to leave something that is whole.
 bool TcpConnection::mayAnswer() const {
   const std::size_t unsent = sending_.unsentBytes();
-  const bool tooMuch = !sending_.closed() && unsent > 0 && unsent >= current().limits.highWaterMark;
+  // What a write that has failed leaves stays counted for ever.
+  const bool goesOut = unsent > 0 && reason_.load() == CloseReason::none;
+  const bool tooMuch = goesOut && unsent >= current().limits.highWaterMark;
   return receiving_.wanted && !sending_.aboveHighWater() && !tooMuch;
 }
 
@@ -509,10 +512,32 @@ void TcpConnection::sendPromised(std::string&& bytes) {
   advance(Caller::loop);
 }
 
-/// The loop may have put off the FIN for these bytes.
+/// Bytes of a send() that is refused after all. The loop may have put off the FIN for them, and a
+/// message callback may have left input. So they stay counted until the loop comes to this task, or
+/// drops it.
+class TcpConnection::Refused {
+ public:
+  Refused(TcpConnectionPtr connection, std::size_t bytes)
+      : connection_(std::move(connection)), bytes_(bytes) {}
+  Refused(Refused&&) noexcept = default;
+  ~Refused() {
+    if (connection_ != nullptr) connection_->sending_.withdraw(bytes_);
+  }
+  void operator()() {
+    const TcpConnectionPtr connection = std::exchange(connection_, nullptr);
+    connection->sending_.withdraw(bytes_);
+    connection->offerSoon();
+    connection->advance(Caller::loop);
+  }
+
+ private:
+  TcpConnectionPtr connection_;
+  std::size_t bytes_;
+};
+
 void TcpConnection::takeBack(std::size_t bytes) {
-  sending_.withdraw(bytes);
-  if (connected()) post([](TcpConnection& self) { self.advance(Caller::loop); });
+  Refused refused(shared_from_this(), bytes);
+  if (connected()) (void)profile_->mailbox->post(std::move(refused));
 }
 
 /// `promised` of the bytes are counted already: all, or none. Inline, as keep() is not: most sends
