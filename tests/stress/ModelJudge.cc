@@ -112,7 +112,9 @@ std::string Round::judgeStop() const {
     const bool refused = std::any_of(
         model->actors.begin() + 1, model->actors.end(),
         [](const auto& worker) { return worker->accepted().size() < worker->attempts(); });
-    lost += byStop || refused || model->late || model->lostBytes > 0;
+    // Nor does the answer wait for long where a loop goes nowhere: its connections count as cut.
+    const bool afterAnswer = model->downAt >= answeredAt_;
+    lost += byStop || refused || model->late || afterAnswer || model->lostBytes > 0;
   }
   if (result_.cut >= stopped && result_.cut <= lost &&
       result_.cut + result_.drained <= connections_.size()) {

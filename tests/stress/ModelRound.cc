@@ -100,6 +100,7 @@ void Round::stop(ServerThread& server) {
   }
   server.server().stop(deadline, [this](TcpServer::StopResult result) {
     result_ = result;
+    answeredAt_ = Clock::now();
     settleAll();
     stopped_.countDown();
   });

@@ -101,6 +101,7 @@ class Round {
   std::chrono::steady_clock::time_point cutFrom_;  // the server's end may cut from here on
   CountDownLatch stopped_{1};
   TcpServer::StopResult result_;
+  std::chrono::steady_clock::time_point answeredAt_;  // by stop()
   std::vector<EventLoop*> loops_;  // those that serve
   std::string problem_;            // of the server
 };

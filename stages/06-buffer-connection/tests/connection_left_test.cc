@@ -270,6 +270,34 @@ TEST_CASE("TcpConnection left: is offered before the end, though shutdown() was 
   CHECK(got == "abc");
 }
 
+TEST_CASE("TcpConnection left: waits for startRead(), though the peer and this side have ended") {
+  ConnectionProfile profile;
+  profile.callbacks.limits = {.highWaterMark = 1, .lowWaterMark = 0, .pauseReading = false};
+  std::string got;
+  profile.callbacks.message = [&](const TcpConnectionPtr& c, Buffer& buffer, Timestamp) {
+    const bool first = got.empty();
+    got += first ? buffer.retrieveAsString(1) : buffer.retrieveAllAsString();
+    if (first) c->send(kMuch);
+  };
+  Alone f(std::move(profile));
+  put(f.pair.theirs, "abc");
+  ::shutdown(f.pair.theirs.get(), SHUT_WR);
+  runRounds(f.loop, 3);
+  f.connection->stopRead();
+  f.connection->shutdown();
+  for (std::size_t received = 0; received < kMuch.size();) {
+    received += take(f.pair.theirs.get(), 1 << 20).size();
+    runRounds(f.loop, 1);
+  }
+  runRounds(f.loop, 3);
+  CHECK(f.connection->connected());
+  f.connection->startRead();
+  runRounds(f.loop, 3);
+  CHECK(got == "abc");
+  CHECK_FALSE(f.connection->connected());
+  CHECK(f.connection->closeReason() == CloseReason::peer);
+}
+
 // close() throws away what was left, too: nothing is to be waited for.
 TEST_CASE("TcpConnection left: of a connection that is closed is not owed any more") {
   ConnectionProfile profile;

@@ -412,6 +412,8 @@ void TcpConnection::handleHangUp() {
     watch(&Channel::disableAll);
     return;
   }
+  // Both FINs, and a callback has left something that is still to be offered.
+  if (error == 0 && sending_.closed()) return (void)watch(&Channel::disableAll);
   note(CloseReason::reset, error != 0 ? error : EPIPE);
   end();
 }
