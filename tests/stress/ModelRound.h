@@ -102,8 +102,8 @@ class Round {
   CountDownLatch stopped_{1};
   TcpServer::StopResult result_;
   std::chrono::steady_clock::time_point answeredAt_;  // by stop()
-  std::vector<EventLoop*> loops_;  // those that serve
-  std::string problem_;            // of the server
+  std::vector<EventLoop*> loops_;                     // those that serve
+  std::string problem_;                               // of the server
 };
 
 }  // namespace rung::testing
