@@ -348,21 +348,6 @@ void TcpServer::setMessageCallback(MessageCallback callback) {
 void TcpServer::setWriteCompleteCallback(WriteCompleteCallback callback) {
   callbacksBeforeStart("setWriteCompleteCallback").writeComplete = std::move(callback);
 }
-void TcpServer::setHighWaterMarkCallback(WaterMarkCallback callback) {
-  callbacksBeforeStart("setHighWaterMarkCallback").highWaterMark = std::move(callback);
-}
-void TcpServer::setLowWaterMarkCallback(WaterMarkCallback callback) {
-  callbacksBeforeStart("setLowWaterMarkCallback").lowWaterMark = std::move(callback);
-}
-void TcpServer::setHalfCloseCallback(HalfCloseCallback callback) {
-  callbacksBeforeStart("setHalfCloseCallback").halfClose = std::move(callback);
-}
-void TcpServer::setDrainCallback(DrainCallback callback) {
-  callbacksBeforeStart("setDrainCallback").drain = std::move(callback);
-}
-void TcpServer::setLimits(const ConnectionLimits& limits) {
-  callbacksBeforeStart("setLimits").limits = limits;
-}
 
 void TcpServer::setIdle(std::chrono::milliseconds timeout, std::chrono::milliseconds tick) {
   assertNotStarted("setIdleTimeout");

@@ -61,15 +61,25 @@ class TcpServer : noncopyable {
   /// Without one, bytes that arrive are thrown away.
   void setMessageCallback(MessageCallback callback);
   void setWriteCompleteCallback(WriteCompleteCallback callback);
-  void setHighWaterMarkCallback(WaterMarkCallback callback);
-  void setLowWaterMarkCallback(WaterMarkCallback callback);
+  void setHighWaterMarkCallback(WaterMarkCallback callback) {
+    callbacksBeforeStart("setHighWaterMarkCallback").highWaterMark = std::move(callback);
+  }
+  void setLowWaterMarkCallback(WaterMarkCallback callback) {
+    callbacksBeforeStart("setLowWaterMarkCallback").lowWaterMark = std::move(callback);
+  }
   /// Without one, a connection whose peer half-closes ends when its output is sent and it is not
   /// held: see TcpConnection::hold().
-  void setHalfCloseCallback(HalfCloseCallback callback);
+  void setHalfCloseCallback(HalfCloseCallback callback) {
+    callbacksBeforeStart("setHalfCloseCallback").halfClose = std::move(callback);
+  }
   /// Called for each connection, on its loop, when stop() begins. Without one, the sending side is
   /// shut down once nothing waits to be sent and the connection is not held.
-  void setDrainCallback(DrainCallback callback);
-  void setLimits(const ConnectionLimits& limits);
+  void setDrainCallback(DrainCallback callback) {
+    callbacksBeforeStart("setDrainCallback").drain = std::move(callback);
+  }
+  void setLimits(const ConnectionLimits& limits) {
+    callbacksBeforeStart("setLimits").limits = limits;
+  }
   /// Closes connections on which no byte has moved for `timeout`, at the latest one `tick` after
   /// that: nothing came, the kernel took nothing, the peer acknowledged nothing. While output waits
   /// that the peer does not read, it takes `timeout` once more. A connection that is held is not

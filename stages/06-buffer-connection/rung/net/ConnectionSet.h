@@ -1,16 +1,14 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "rung/base/noncopyable.h"
 #include "rung/net/Callbacks.h"
-#include "rung/net/TimerFd.h"
 
 namespace rung {
 
@@ -36,7 +34,6 @@ class ConnectionSet : noncopyable, public std::enable_shared_from_this<Connectio
   };
 
   /// All connections here get `profile`, to which the set adds the callbacks for their owner.
-  /// Errors: throws std::system_error if the kernel gives no descriptor.
   [[nodiscard]] static std::shared_ptr<ConnectionSet> create(ConnectionProfile profile,
                                                              std::shared_ptr<Counts> counts);
 
@@ -55,22 +52,15 @@ class ConnectionSet : noncopyable, public std::enable_shared_from_this<Connectio
   void destroy();
 
  private:
-  using Clock = std::chrono::steady_clock;
-
-  ConnectionSet(EventLoop* loop, std::shared_ptr<Counts> counts);
+  explicit ConnectionSet(std::shared_ptr<Counts> counts) : counts_(std::move(counts)) {}
 
   void remove(const TcpConnectionPtr& connection);
-  void linger(TcpConnection* connection, Clock::duration linger);
-  void cutWhoLingers();
 
   std::shared_ptr<const ConnectionProfile> profile_;
   const std::shared_ptr<Counts> counts_;
-  std::vector<TcpConnectionPtr> connections_;                        // each knows its index
-  std::unordered_map<TcpConnection*, Clock::time_point> lingering_;  // some of them, and how long
-  // One alarm for all, made with the set: when a server closes connections, descriptors may be
-  // scarce.
-  std::unique_ptr<TimerFd> lingerTimer_;
+  std::vector<TcpConnectionPtr> connections_;  // each knows its index
   std::shared_ptr<Drain> drain_;
+  bool cutting_ = false;
 };
 
 }  // namespace rung

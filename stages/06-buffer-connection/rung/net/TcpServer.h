@@ -59,15 +59,6 @@ class TcpServer : noncopyable {
   /// Without one, bytes that arrive are thrown away.
   void setMessageCallback(MessageCallback callback);
   void setWriteCompleteCallback(WriteCompleteCallback callback);
-  void setHighWaterMarkCallback(WaterMarkCallback callback);
-  void setLowWaterMarkCallback(WaterMarkCallback callback);
-  /// Without one, a connection whose peer half-closes ends when its output is sent and it is not
-  /// held: see TcpConnection::hold().
-  void setHalfCloseCallback(HalfCloseCallback callback);
-  /// Called for each connection, on its loop, when stop() begins. Without one, the sending side is
-  /// shut down once nothing waits to be sent and the connection is not held.
-  void setDrainCallback(DrainCallback callback);
-  void setLimits(const ConnectionLimits& limits);
 
   /// Starts the threads and listens. Twice does no harm.
   /// Errors: throws std::system_error; so also if another server has bound the same port, and not
@@ -80,7 +71,7 @@ class TcpServer : noncopyable {
   /// Thread: any.
   void stopAccepting();
 
-  /// Accepts no more, lets every connection finish what it owes (see setDrainCallback), and after
+  /// Accepts no more, sends what every connection has queued, and after
   /// `deadline` cuts those that are left; duration::max() waits for ever. Then calls `done`, on the
   /// base loop. A loop that is stuck in a callback is waited for a moment beyond the deadline, and
   /// its connections count as cut. A second call does not change the deadline; its `done` is called

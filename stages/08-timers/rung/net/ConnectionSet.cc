@@ -26,10 +26,6 @@ std::shared_ptr<ConnectionSet> ConnectionSet::create(ConnectionProfile profile,
   profile.closeCallback = [weak = set->weak_from_this()](const TcpConnectionPtr& connection) {
     if (const auto locked = weak.lock()) locked->remove(connection);
   };
-  profile.lingerCallback = [weak = set->weak_from_this()](const TcpConnectionPtr& connection,
-                                                          Clock::duration linger) {
-    if (const auto locked = weak.lock()) locked->linger(connection, linger);
-  };
   set->profile_ = std::make_shared<const ConnectionProfile>(std::move(profile));
   if (set->wheel_ != nullptr) set->startTicking();
   return set;
@@ -59,16 +55,7 @@ void ConnectionSet::remove(const TcpConnectionPtr& connection) {
   connections_[index]->setIndex(index);
   connections_.pop_back();
   watched_.erase(connection->id());
-  if (const auto found = lingering_.find(connection->id()); found != lingering_.end()) {
-    // A loop that is gone has taken its timers along.
-    if (EventLoop* loop = profile_->mailbox->loop()) loop->cancel(found->second);
-    lingering_.erase(found);
-  }
-  const CloseReason reason = connection->closeReason();
-  if (connection->outputBytes() > 0 || reason == CloseReason::stopped ||
-      reason == CloseReason::loopGone) {
-    ++counts_->cut;
-  }
+  if (connection->outputBytes() > 0 || cutting_) ++counts_->cut;
   --counts_->live;
   if (connections_.empty()) drain_.reset();
 }
@@ -85,9 +72,10 @@ void ConnectionSet::drain(std::shared_ptr<Drain> drain) {
 }
 
 void ConnectionSet::cut() {
+  cutting_ = true;
   try {
     for (const TcpConnectionPtr& connection : connections_)
-      connection->cut(CloseReason::stopped);
+      connection->forceClose();
   } catch (const std::bad_alloc&) {  // the server asks again
   }
 }
@@ -103,14 +91,6 @@ void ConnectionSet::destroy() {
   drain_.reset();
 }
 
-void ConnectionSet::linger(const TcpConnectionPtr& connection, Clock::duration linger) {
-  const TimerId timer = profile_->loop->runAfter(linger, [weak = std::weak_ptr(connection)] {
-    if (const auto late = weak.lock()) late->cut(CloseReason::lingerExpired);
-  });
-  // Of a second one nothing needs to be known: it is later, or it cuts the connection.
-  lingering_.try_emplace(connection->id(), timer);
-}
-
 // Not runEvery(): after a late tick its next one comes sooner, and bytes that moved just before the
 // late tick would lose the difference. The drift does no harm.
 void ConnectionSet::startTicking() {
@@ -123,19 +103,18 @@ void ConnectionSet::startTicking() {
   });
 }
 
-/// No longer idle if bytes have moved since, in either direction, or if a hold of it exists. A peer
-/// that reads slowly may let its window stay full for long: the kernel takes nothing more from us
-/// meanwhile, and acknowledged bytes are the only sign of life. They are asked for only now, since
-/// that takes a system call.
+/// No longer idle if bytes have moved since, in either direction. A peer that reads slowly may
+/// let its window stay full for long: the kernel takes nothing more from us meanwhile, and
+/// acknowledged bytes are the only sign of life. They are asked for only now, since that takes a
+/// system call.
 void ConnectionSet::Watched::onIdle() {
   TimingWheel& wheel = *set.wheel_;
   wheel.refresh(*this, set.profile_->ticks - connection.movedAt());
   if (!wheel.isIdle(*this)) return;
-  if (connection.isHeld()) return wheel.refresh(*this);
   const int before = std::exchange(unacknowledged, connection.unacknowledgedBytes());
   if (unacknowledged != 0 && unacknowledged != before) return wheel.refresh(*this);
   LOG_DEBUG << connection.name() << " was idle for too long, closing";
-  connection.cut(CloseReason::idle);
+  connection.forceClose();
 }
 
 }  // namespace rung

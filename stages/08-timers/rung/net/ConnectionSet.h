@@ -10,7 +10,6 @@
 
 #include "rung/base/noncopyable.h"
 #include "rung/net/Callbacks.h"
-#include "rung/net/TimerId.h"
 #include "rung/net/TimingWheel.h"
 
 namespace rung {
@@ -63,8 +62,6 @@ class ConnectionSet : noncopyable, public std::enable_shared_from_this<Connectio
   void destroy();
 
  private:
-  using Clock = std::chrono::steady_clock;
-
   /// The entry of a connection in the wheel.
   struct Watched final : TimingWheel::Entry {
     Watched(TcpConnection& c, ConnectionSet& s) : connection(c), set(s) {}
@@ -78,17 +75,16 @@ class ConnectionSet : noncopyable, public std::enable_shared_from_this<Connectio
   ConnectionSet(std::shared_ptr<Counts> counts, IdleTimeout idle);
 
   void remove(const TcpConnectionPtr& connection);
-  void linger(const TcpConnectionPtr& connection, Clock::duration linger);
   void startTicking();
 
   std::shared_ptr<const ConnectionProfile> profile_;
   const std::shared_ptr<Counts> counts_;
-  std::vector<TcpConnectionPtr> connections_;             // each knows its index
-  std::unordered_map<std::uint64_t, TimerId> lingering_;  // some of them, and when they are cut
+  std::vector<TcpConnectionPtr> connections_;  // each knows its index
   const IdleTimeout idle_;
   std::unique_ptr<TimingWheel> wheel_;                  // nullptr without an idle timeout
   std::unordered_map<std::uint64_t, Watched> watched_;  // all of them then
   std::shared_ptr<Drain> drain_;
+  bool cutting_ = false;
 };
 
 }  // namespace rung

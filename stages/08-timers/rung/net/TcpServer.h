@@ -61,20 +61,10 @@ class TcpServer : noncopyable {
   /// Without one, bytes that arrive are thrown away.
   void setMessageCallback(MessageCallback callback);
   void setWriteCompleteCallback(WriteCompleteCallback callback);
-  void setHighWaterMarkCallback(WaterMarkCallback callback);
-  void setLowWaterMarkCallback(WaterMarkCallback callback);
-  /// Without one, a connection whose peer half-closes ends when its output is sent and it is not
-  /// held: see TcpConnection::hold().
-  void setHalfCloseCallback(HalfCloseCallback callback);
-  /// Called for each connection, on its loop, when stop() begins. Without one, the sending side is
-  /// shut down once nothing waits to be sent and the connection is not held.
-  void setDrainCallback(DrainCallback callback);
-  void setLimits(const ConnectionLimits& limits);
   /// Closes connections on which no byte has moved for `timeout`, at the latest one `tick` after
   /// that: nothing came, the kernel took nothing, the peer acknowledged nothing. While output waits
-  /// that the peer does not read, it takes `timeout` once more. A connection that is held is not
-  /// idle. Off by default; 8 s if you do not say otherwise.
-  /// Errors: throws std::invalid_argument as TimingWheel::bucketsFor() does.
+  /// that the peer does not read, it takes `timeout` once more. Off by default; 8 s if you do not
+  /// say otherwise. Errors: throws std::invalid_argument as TimingWheel::bucketsFor() does.
   template <class Rep = std::int64_t, class Period = std::ratio<1>, class TickRep = std::int64_t,
             class TickPeriod = std::ratio<1>>
   void setIdleTimeout(std::chrono::duration<Rep, Period> timeout = std::chrono::seconds(8),
@@ -94,7 +84,7 @@ class TcpServer : noncopyable {
   /// Thread: any.
   void stopAccepting();
 
-  /// Accepts no more, lets every connection finish what it owes (see setDrainCallback), and after
+  /// Accepts no more, sends what every connection has queued, and after
   /// `deadline` cuts those that are left; duration::max() waits for ever. Then calls `done`, on the
   /// base loop. A loop that is stuck in a callback is waited for a moment beyond the deadline, and
   /// its connections count as cut. A second call does not change the deadline; its `done` is called
