@@ -2,7 +2,8 @@
 """The library as its users get it: install_test.py SOURCE_ROOT BUILD_DIR
 
 Installs the build into a folder of its own, and builds the README's server against that with the
-compiler alone, with Meson and with CMake, and against the source tree as a Meson subproject. Each
+compiler alone, with Meson and with CMake, and against the source tree as a Meson subproject. Does
+what the guide says, too, word for word, where a mount namespace keeps that from the machine. Each
 server must serve.
 """
 
@@ -35,6 +36,18 @@ find_package(PkgConfig REQUIRED)
 pkg_check_modules(RUNG REQUIRED IMPORTED_TARGET rung)
 add_executable(server server.cc)
 target_link_libraries(server PkgConfig::RUNG)
+"""
+# In a mount namespace: what is written below these directories goes to memory, and is gone with the
+# last process.
+PRIVATE_MOUNTS = """set -e
+mkdir -p layers
+mount -t tmpfs none layers
+for directory in /usr/local /etc /var; do
+    mkdir -p "layers$directory/upper" "layers$directory/work"
+    layer=$PWD/layers$directory
+    mount -t overlay none -o "lowerdir=$directory,upperdir=$layer/upper,workdir=$layer/work" \\
+        "$directory"
+done
 """
 
 
@@ -73,11 +86,13 @@ class Install(unittest.TestCase):
             (place / name.replace('_', '.')).write_text(text)
         return place
 
-    def assert_serves(self, program):
-        server = subprocess.Popen([program], stdout=subprocess.PIPE, text=True, env=self.env)
+    def assert_serves(self, *program, **options):
+        server = subprocess.Popen(program, stdout=subprocess.PIPE, text=True,
+                                  **{'env': self.env, **options})
         try:
-            host, port = re.fullmatch(r'listening on (.*):(\d+)\n',
-                                      server.stdout.readline()).groups()
+            line = re.fullmatch(r'listening on (.*):(\d+)\n', server.stdout.readline())
+            self.assertIsNotNone(line, 'the server does not start')
+            host, port = line.groups()
             with socket.create_connection((host, int(port)), timeout=10) as client:
                 client.sendall(b'hello')
                 client.shutdown(socket.SHUT_WR)
@@ -155,6 +170,41 @@ class Install(unittest.TestCase):
                      CMAKE_FILE.splitlines()[-1], 'g++ -std=c++20 server.cc -o server $(pkg-config '
                      '--cflags --libs rung)']:
             self.assertIn(line + '\n', guide)
+
+    def test_guide_commands(self):
+        """the guide's commands, word for word: the server finds the installed library"""
+        place = self.user_project()
+        unshare = ['unshare', '--mount'] + ['--map-root-user'] * (os.geteuid() != 0)
+        for tool in ('unshare', 'g++', 'ldconfig'):
+            if shutil.which(tool, path=os.environ['PATH'] + ':/sbin:/usr/sbin') is None:
+                self.skipTest(f'{tool} is not installed')
+        probe = subprocess.run([*unshare, 'sh', '-c', PRIVATE_MOUNTS], cwd=place, text=True,
+                               stderr=subprocess.PIPE, check=False)
+        if probe.returncode != 0:
+            self.skipTest(f'no private mounts: {probe.stderr.strip().splitlines()[-1]}')
+        guide = (SOURCE / 'docs' / 'guide' / 'using.md').read_text()
+        install, use = re.findall(r'```sh\n(.*?)```', guide, re.DOTALL)[:2]
+        self.assertIn('\nsudo ldconfig\n', install)
+        self.assertTrue(use.endswith('\n./server\n'), use)
+        rung = place / 'rung'
+        for name in ('lib', 'stages'):
+            shutil.copytree(SOURCE / name, rung / name)
+        for name in ('meson.build', 'meson_options.txt'):
+            shutil.copy(SOURCE / name, rung)
+        # The library as one file is a fifth of the work. The server's line on stdout is the first.
+        install = install.replace('meson setup', 'meson setup -Dunity=on -Dunity_size=100')
+        script = (f'{PRIVATE_MOUNTS}cd rung\n{{\n{install.replace("sudo ", "")}}} >&2\ncd ..\n'
+                  + use.replace('\n./server\n', '\nexec ./server\n'))
+        # Nothing may help the dynamic linker, or pkg-config.
+        env = {name: value for name, value in os.environ.items()
+               if name != 'LD_LIBRARY_PATH' and not name.startswith('PKG_CONFIG')}
+        env['PATH'] += ':/sbin:/usr/sbin'
+        with tempfile.TemporaryFile('w+') as log:
+            try:
+                self.assert_serves(*unshare, 'sh', '-c', script, cwd=place, env=env, stderr=log)
+            except AssertionError:
+                log.seek(0)
+                self.fail('the commands say at the end:\n' + log.read()[-2000:])
 
     def test_symbols(self):
         """the shared library exports what is in namespace rung, and nothing else"""
