@@ -344,7 +344,7 @@ TEST_CASE("LogFile: a directory that cannot be listed costs no line") {
   const TempDirectory directory;
   const auto child = runInChild([&] {
     LogFile log(keeping(1, directory / "base"));
-    const int lowest = dup(0);
+    const int lowest = dup(STDERR_FILENO);
     log.append("a\n");
     close(lowest);
     // One descriptor is left for the next file, and none to look at the directory with.
