@@ -17,6 +17,7 @@
 
 #include "rung/base/AppendFile.h"
 #include "rung/base/LogBuffer.h"
+#include "rung/base/LogFile.h"
 #include "rung/base/Logging.h"
 #include "rung/net/Acceptor.h"
 #include "rung/net/Channel.h"
@@ -30,6 +31,23 @@
 #include "tests/support/ServerThread.h"
 #include "tests/support/Sockets.h"
 #include "tests/support/TempDirectory.h"
+
+/// What gethostname(2) answers: a name, or an error.
+static std::string machineName;
+static int machineNameError = 0;
+
+extern "C" {
+int __wrap_gethostname(char* name, std::size_t size);
+int __wrap_gethostname(char* name, std::size_t size) {
+  if (machineNameError != 0) {
+    name[0] = '?';  // POSIX leaves open what is there then
+    errno = machineNameError;
+    return -1;
+  }
+  name[machineName.copy(name, size - 1)] = '\0';
+  return 0;
+}
+}
 
 using namespace rung::testing;
 using rung::Acceptor;
@@ -194,6 +212,7 @@ TEST_CASE("scripted: when the kernel will not watch a socket again, the connecti
     _exit(told && once && connection->closeReason() == rung::CloseReason::refused ? 7 : 1);
   });
   CHECK_MESSAGE(child.exitedWith(7), child.output);
+  CHECK(child.says("connections are closed unserved: epoll_ctl ADD of fd"));
 }
 
 TEST_CASE("scripted: a log line goes on where a write stopped, and ends where none works") {
@@ -208,6 +227,32 @@ TEST_CASE("scripted: a log line goes on where a write stopped, and ends where no
   });
   CHECK_MESSAGE(child.exitedWith(7), child.output);
   CHECK(child.output == "one whole line\n");
+}
+
+// The name of the machine becomes a part of a file's name. It fails where a filter of system calls
+// forbids uname(2), and only root can give the machine another name.
+TEST_CASE("scripted: a log file of a machine that has no name, or an odd one") {
+  struct Machine {
+    const char* name;
+    int error;
+    const char* inFileName;
+  };
+  for (const Machine& machine : {Machine{"", EPERM, "unknown-host"},
+                                 {"", 0, "unknown-host"},
+                                 {"m", 0, "m"},
+                                 {"rack/7/3", 0, "rack-7-3"}}) {
+    CAPTURE(machine.inFileName);
+    CAPTURE(machine.error);
+    machineName = machine.name;
+    machineNameError = machine.error;
+    const TempDirectory directory;
+    rung::LogFile log({.baseName = directory / "base"});
+    log.open();
+    REQUIRE(directory.files() == std::vector{log.path()});
+    const std::string end =
+        std::string(".") + machine.inFileName + '.' + std::to_string(getpid()) + ".log";
+    CHECK(log.path().ends_with(end));
+  }
 }
 
 // POSIX allows it of some devices. To try again could be to try for ever.

@@ -70,6 +70,7 @@ TEST_CASE("UniqueFd: release gives the descriptor away open") {
   UniqueFd a(openSomething());
   const int number = a.release();
   CHECK_FALSE(a.valid());
+  CHECK(a.get() == -1);
   CHECK(isOpen(number));
   close(number);
 }
@@ -96,6 +97,12 @@ TEST_CASE("checkedFd: a failed call becomes an exception that names it") {
     CHECK(e.code().value() == EMFILE);
     CHECK(std::string(e.what()).find("eventfd") == 0);
   }
+}
+
+TEST_CASE("checkedFd: descriptor 0 is no failure") {
+  UniqueFd zero = checkedFd(STDIN_FILENO, "eventfd");
+  CHECK(zero.get() == STDIN_FILENO);
+  CHECK(zero.release() == STDIN_FILENO);
 }
 
 // A process that was started without stdin gets 0 for the next descriptor it opens.

@@ -59,6 +59,20 @@ TEST_CASE("AppendFile: adds to a file that exists, or refuses it and leaves it a
 
 // In a directory where others may write, a link with the name of the next log file would make the
 // server write to a file of their choice.
+TEST_CASE("AppendFile: to open another file closes the first, also if that fails") {
+  const TempDirectory directory;
+  AppendFile file;
+  REQUIRE(file.open(directory / "first", kAppend) == 0);
+  (void)file.append("first\n");
+  REQUIRE(file.open(directory / "second", kAppend) == 0);
+  CHECK(file.writtenBytes() == 0);
+  (void)file.append("two\n");
+  CHECK(file.writtenBytes() == 4);
+  CHECK(contentsOf(directory / "first") == "first\n");
+  CHECK(file.open(directory / "missing/log", kAppend) == ENOENT);
+  CHECK_FALSE(file.isOpen());
+}
+
 TEST_CASE("AppendFile: a new file does not follow a symbolic link") {
   const TempDirectory directory;
   REQUIRE(symlink("/tmp/elsewhere", (directory / "log").c_str()) == 0);
@@ -72,6 +86,22 @@ TEST_CASE("AppendFile: a path that cannot be opened is an error value") {
   CHECK(file.open(directory / "missing/log", kAppend) == ENOENT);
   CHECK(file.open(directory.path(), kAppend) == EISDIR);
   CHECK_FALSE(file.isOpen());
+}
+
+// A server that was started without stdin logs to descriptor 0. What errno says of an earlier call
+// is of no account: only a failed one sets it.
+TEST_CASE("AppendFile: descriptor 0 is one like any other") {
+  const TempDirectory directory;
+  const auto child = runInChild([&] {
+    (void)close(STDIN_FILENO);
+    AppendFile file;
+    errno = EINTR;
+    if (file.open(directory / "log", kRefuse) != 0) _exit(2);
+    if (file.descriptor() != STDIN_FILENO || !file.isOpen()) _exit(3);
+    if (file.append("line\n").bytes != 5) _exit(4);
+  });
+  CHECK(child.exitedWith(0));
+  CHECK(contentsOf(directory / "log") == "line\n");
 }
 
 TEST_CASE("AppendFile: a full disk is an error value") {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "rung/net/EventLoop.h"
+#include "rung/net/Mailbox.h"
 #include "rung/net/TcpConnection.h"
 
 #include "tests/support/Alone.h"
@@ -34,6 +35,7 @@ using rung::testing::Alone;
 using rung::testing::put;
 using rung::testing::runInChild;
 using rung::testing::runRounds;
+using rung::testing::SocketPair;
 using rung::testing::take;
 
 namespace {
@@ -129,6 +131,39 @@ TEST_CASE("TcpConnection alone: a Buffer that is refused is emptied all the same
   buffer.append("too late");
   CHECK_FALSE(f.connection->send(buffer));
   CHECK(buffer.empty());
+}
+
+TEST_CASE("TcpConnection alone: to send nothing is no failure, on any thread") {
+  Alone f;
+  const auto sendNothing = [&] {
+    Buffer empty;
+    CHECK(f.connection->send(""));
+    CHECK(f.connection->send(std::string()));
+    CHECK(f.connection->send(empty));
+  };
+  sendNothing();
+  std::thread other(sendNothing);
+  other.join();
+}
+
+// A thread finds the connection up, and before it has posted its task, the loop is gone. A Mailbox
+// that is closed stands for this moment, which no test can hit.
+TEST_CASE("TcpConnection alone: what a thread sends to a loop that is gone is refused") {
+  EventLoop loop;
+  SocketPair pair;
+  auto profile = std::make_shared<ConnectionProfile>();
+  profile->loop = &loop;
+  profile->mailbox = std::make_shared<rung::Mailbox>(&loop);
+  const auto connection =
+      std::make_shared<TcpConnection>(profile, 1, Socket(std::move(pair.ours)), InetAddress());
+  connection->connectEstablished();
+  profile->mailbox->close();
+  std::thread sender([&] {
+    CHECK_FALSE(connection->send("too late"));
+    CHECK(connection->outputBytes() == 0);
+  });
+  sender.join();
+  connection->connectDestroyed();
 }
 
 TEST_CASE("TcpConnection alone: a connection that has ended tells of no high water") {

@@ -4,6 +4,7 @@
 #include <new>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "rung/net/TcpConnection.h"
 
@@ -15,9 +16,13 @@
 using namespace std::chrono_literals;
 using rung::Buffer;
 using rung::CloseReason;
+using rung::ConnectionProfile;
 using rung::TcpConnection;
+using rung::TcpConnectionPtr;
+using rung::Timestamp;
 using rung::testing::Alone;
 using rung::testing::NoMemory;
+using rung::testing::put;
 using rung::testing::runRounds;
 using rung::testing::take;
 
@@ -75,6 +80,41 @@ TEST_CASE("TcpConnection memory: a send that throws is not counted, and a Buffer
   runRounds(f.loop, 2);
   char byte;
   CHECK(read(f.pair.theirs.get(), &byte, 1) == 0);  // nothing is waited for
+}
+
+// They are counted until the loop has heard that they do not come. The message callback leaves its
+// input for them, and the FIN waits for them.
+TEST_CASE("TcpConnection memory: what waits for bytes that then do not come goes on") {
+  for (const bool withInput : {true, false}) {
+    CAPTURE(withInput);
+    ConnectionProfile profile;
+    profile.callbacks.limits.highWaterMark = 4;
+    int offered = 0;
+    profile.callbacks.message = [&](const TcpConnectionPtr& c, Buffer& buffer, Timestamp) {
+      ++offered;
+      if (c->outputBytes() == 0) buffer.retrieveAll();
+    };
+    Alone f(std::move(profile));
+    bool threw = false;
+    std::thread other([&] {
+      const NoMemory once(0, 1);
+      try {
+        (void)f.connection->send("lost");
+      } catch (const std::bad_alloc&) {
+        threw = true;
+      }
+    });
+    other.join();
+    CHECK(threw);
+    CHECK(f.connection->outputBytes() == 4);
+    if (withInput) put(f.pair.theirs, "x");
+    f.connection->shutdown();
+    runRounds(f.loop, 3);
+    CHECK(f.connection->outputBytes() == 0);
+    CHECK(offered == (withInput ? 2 : 0));
+    char byte;
+    CHECK(read(f.pair.theirs.get(), &byte, 1) == 0);  // the FIN
+  }
 }
 
 TEST_CASE("TcpConnection memory: without memory for what the kernel does not take, it ends") {

@@ -4,7 +4,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <thread>
@@ -124,6 +126,40 @@ TEST_CASE("AsyncLogging: a forked child that does not log makes no file, and end
   CHECK(linesOf(directory.contents()).size() == 1);
 }
 
+/// Logs at the end of its thread, after the thread has handed back its buffer.
+struct LastWords {
+  ~LastWords() { LOG_INFO << "last words"; }
+};
+void leaveLastWords() {
+  static thread_local LastWords words;  // made before the buffer, so it is destroyed after it
+  (void)words;
+  LOG_INFO << "first words";
+}
+
+// Such lines go to a buffer that threads share. The child kept the parent's, which was open, and
+// which no back-end of the child comes to.
+TEST_CASE("AsyncLogging: a forked child's lines at the end of its thread are in its file") {
+  const TempDirectory directory;
+  const auto parent = runInChild([&] {
+    AsyncLogging log(optionsIn(directory));
+    log.start();
+    log.attach();
+    std::thread(leaveLastWords).join();  // from here on there is a shared buffer
+    leaveLastWords();
+    inForked([] { std::exit(0); });
+    log.stop();
+    _exit(0);
+  });
+  CHECK(parent.exitedWith(0));
+  const auto files = directory.files();
+  REQUIRE(files.size() == 2);
+  std::vector<std::size_t> counts;
+  for (const std::string& path : files)
+    counts.push_back(linesOf(contentsOf(path)).size());
+  std::sort(counts.begin(), counts.end());
+  CHECK(counts == std::vector<std::size_t>{1, 3});  // the child's, and the parent's
+}
+
 TEST_CASE("AsyncLogging: a forked child's LOG_FATAL is in its file") {
   const TempDirectory directory;
   const auto parent = runInChild([&] {
@@ -211,6 +247,26 @@ bool forkedInARound(const TempDirectory& directory, Body body) {
     backEnd.stopsToPass = 2;
   });
   return parent.exitedWith(0);
+}
+
+// The descriptor of the parent's file is closed in the child.
+TEST_CASE("AsyncLogging: a forked child that has no file shows its last lines on stderr") {
+  if (RUNG_TSAN) return;  // it allows no new threads after a fork of many
+  const TempDirectory directory;
+  const auto parent = runInChild([&] {
+    AsyncLogging log(optionsIn(directory));
+    log.start();
+    log.attach();
+    inForked([&] {
+      const rlimit none{0, 0};
+      setrlimit(RLIMIT_NOFILE, &none);
+      log.start();
+      LOG_INFO << "nowhere to go";
+      AsyncLogging::rescue();
+    });
+  });
+  CHECK(parent.exitedWith(0));
+  CHECK(parent.says("nowhere to go - "));
 }
 
 // The child took over that a round goes on, and waited two seconds for its end before it crashed.

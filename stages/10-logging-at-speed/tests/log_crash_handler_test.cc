@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "rung/base/AsyncLogging.h"
@@ -253,6 +254,46 @@ TEST_CASE("AsyncLogging: a crash while the back-end writes waits for it, and wri
   if (blockBytes > kLines * 100) CHECK(lines.size() == kLines);
 }
 
+// What the back-end wrote after the handler's turn would be in the file twice; and it would free
+// the blocks that the handler reads.
+TEST_CASE("AsyncLogging: in a crash the back-end stops before its next write, and for good") {
+  int lines = 10;
+  SUBCASE("that write is its last") {}
+  SUBCASE("more than it writes at once") {
+    lines = 500;
+  }
+  const TempDirectory directory;
+  const auto child = runInChild([&] {
+    HookedLog* log = nullptr;
+    bool again = false;
+    HookedLog f(directory, [&, main = getpid()] {
+      if (std::exchange(again, true)) {
+        dprintf(STDERR_FILENO, "writes again\n");
+        return;
+      }
+      log->armed = true;
+      untilInCrashHandler(main);
+    });
+    log = &f;
+    installLogCrashHandler();
+    LOG_INFO << "of one thread";
+    std::thread producer([&] {  // two threads: their lines are merged
+      for (int i = 0; i < lines; ++i)
+        LOG_INFO << std::string(1000, '-');
+    });
+    producer.join();
+    std::thread([&] {
+      f.log.flush();
+      dprintf(STDERR_FILENO, "flushed\n");
+    }).detach();
+    f.waitUntilWriting();
+    (void)raise(SIGSEGV);
+  });
+  CHECK(killedBy(child, SIGSEGV));
+  CHECK(child.output.empty());
+  CHECK(linesOf(directory.contents()).size() == static_cast<std::size_t>(lines) + 1);
+}
+
 TEST_CASE("AsyncLogging: a crash of the back-end itself loses no line") {
   const TempDirectory directory;
   const auto child = runInChild([&] {
@@ -326,10 +367,30 @@ TEST_CASE("AsyncLogging: a second rescue has nothing to do, and does not wait") 
     installLogCrashHandler();
     LOG_INFO << "once";
     AsyncLogging::rescue();
+    rusage before{};
+    getrusage(RUSAGE_SELF, &before);
     AsyncLogging::rescue();
-    _exit(0);
+    rusage after{};
+    getrusage(RUSAGE_SELF, &after);
+    _exit(after.ru_nvcsw - before.ru_nvcsw < 100 ? 0 : 1);  // it would sleep 400 times
   });
   CHECK(child.exitedWith(0));
+  CHECK(linesOf(directory.contents()).size() == 1);
+}
+
+TEST_CASE("AsyncLogging: a crash of a server without stdin, whose log is descriptor 0") {
+  const TempDirectory directory;
+  const auto child = runInChild([&] {
+    (void)close(STDIN_FILENO);
+    AsyncLogging log(optionsIn(directory));
+    log.start();
+    log.attach();
+    installLogCrashHandler();
+    LOG_INFO << "the last line";
+    (void)raise(SIGSEGV);
+  });
+  CHECK(killedBy(child, SIGSEGV));
+  CHECK(child.output.empty());
   CHECK(linesOf(directory.contents()).size() == 1);
 }
 

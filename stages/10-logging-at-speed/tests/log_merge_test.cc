@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <memory>
 #include <random>
 #include <string>
@@ -85,6 +86,27 @@ TEST_CASE("LogMerge: what only looks like a time is none") {
     append(b, at(4, "b") + near + '\n' + at(6, "b"));
     CHECK(merged({&a, &b}) ==
           at(3, "a") + near + '\n' + at(4, "b") + near + '\n' + at(5, "a") + at(6, "b"));
+  }
+}
+
+// At the end of what there is, a look at the next character would be one too far.
+TEST_CASE("LogMerge: a time alone in the last line is one, and a part of a time is none") {
+  const std::string time = at(5, "").substr(0, sizeof "20261123 09:49:05.000005" - 1);
+  for (const std::string& last : {time + "Z\n", time + '\n'}) {
+    CAPTURE(last);
+    LogBuffer a;
+    LogBuffer b;
+    append(a, at(3, "a") + last);
+    append(b, at(4, "b") + at(6, "b"));
+    CHECK(merged({&a, &b}) == at(3, "a") + at(4, "b") + last + at(6, "b"));
+  }
+  for (const std::string& last : {time, time.substr(0, time.size() - 1), time.substr(0, 18)}) {
+    CAPTURE(last);
+    LogBuffer a;
+    LogBuffer b;
+    append(a, at(3, "a") + last);
+    append(b, at(4, "b"));
+    CHECK(merged({&a, &b}) == at(3, "a") + last + at(4, "b"));
   }
 }
 
@@ -205,6 +227,27 @@ TEST_CASE("LogMerge: a time is one in the first year as in the last") {
     append(a, in(1, "a") + in(3, "a"));
     append(b, in(2, "b") + in(4, "b"));
     CHECK(merged({&a, &b}) == in(1, "a") + in(2, "b") + in(3, "a") + in(4, "b"));
+  }
+}
+
+// In each place in turn: one of them has the smaller digit, and larger ones behind it.
+TEST_CASE("LogMerge: each digit of a time counts") {
+  const std::string text = "20261123 09:49:05.622287";
+  const auto isDigit = [](char c) { return c >= '0' && c <= '9'; };
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (!isDigit(text[i])) continue;
+    std::string early = text + "Z a\n";
+    std::string late = text + "Z b\n";
+    early[i] = '1';
+    late[i] = '2';
+    for (std::size_t behind = i + 1; behind < text.size(); ++behind) {
+      if (isDigit(text[behind])) early[behind] = '9';
+    }
+    LogBuffer a;
+    LogBuffer b;
+    append(a, late);
+    append(b, early);
+    CHECK(merged({&a, &b}) == early + late);
   }
 }
 
