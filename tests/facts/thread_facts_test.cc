@@ -83,6 +83,10 @@ bool canRunRaces() {
     MESSAGE("skipped: no -fsanitize=thread with this compiler, or another sanitizer is on");
     return false;
   }
+  if (access(kRaceProgram.data(), X_OK) != 0) {
+    MESSAGE("skipped: this user may not run ", kRaceProgram);
+    return false;
+  }
   if (runRace("mutex").output.find("unexpected memory mapping") == std::string::npos) return true;
   MESSAGE("skipped: this kernel's address space does not suit this ThreadSanitizer");
   return false;
