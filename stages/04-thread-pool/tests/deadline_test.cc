@@ -70,6 +70,10 @@ TEST_CASE("saturate: the last value that fits, and the first that does not") {
   using Thirds = Duration<std::int64_t, std::ratio<1, 3>>;
   CHECK(saturate<Nanoseconds>(Thirds(3 * last.count() + 2)) ==
         Nanoseconds(last) + Nanoseconds(666'666'666));
+  // Six sevenths of a second are more than the clock has left.
+  using Sevenths = Duration<std::int64_t, std::ratio<1, 7>>;
+  CHECK(saturate<Nanoseconds>(Sevenths(7 * last.count() + 6)) == Nanoseconds::max());
+  CHECK(saturate<Nanoseconds>(Sevenths(-7 * last.count() - 6)) == Nanoseconds::min());
 }
 
 TEST_CASE("saturate: floating point, infinite and not a number") {

@@ -409,6 +409,16 @@ TEST_CASE("TcpServer: another thread that destroys it waits for the memory that 
   }
 }
 
+TEST_CASE("TcpServer: destroyed by the callback that prepares its threads, it does not start") {
+  EventLoop loop;
+  auto server = std::make_unique<TcpServer>(&loop, InetAddress::loopback(0), "brief");
+  const InetAddress address = server->listenAddress();
+  server->setThreadInitCallback([&](EventLoop*) { server.reset(); });
+  server->start();
+  CHECK(server == nullptr);
+  CHECK_FALSE(Client(address).connected());
+}
+
 TEST_CASE("TcpServer: destroyed by another thread when its loop is gone") {
   auto loop = std::make_unique<EventLoop>();
   auto server = std::make_unique<TcpServer>(loop.get(), InetAddress::loopback(0), "orphan");

@@ -133,6 +133,17 @@ TEST_CASE("TcpConnection alone: a Buffer that is refused is emptied all the same
   CHECK(buffer.empty());
 }
 
+TEST_CASE("TcpConnection alone: a hold that is assigned to itself goes on") {
+  Alone f;
+  TcpConnection::Hold hold = f.connection->hold();
+  TcpConnection::Hold& same = hold;
+  hold = std::move(same);
+  CHECK(static_cast<bool>(hold));
+  CHECK(f.connection->isHeld());
+  hold.release();
+  CHECK_FALSE(f.connection->isHeld());
+}
+
 TEST_CASE("TcpConnection alone: to send nothing is no failure, on any thread") {
   Alone f;
   const auto sendNothing = [&] {
