@@ -12,13 +12,18 @@
 
 namespace rung {
 
-/// Whether std::ratio_divide<From, To> cannot be compiled, since the quotient is out of range.
-template <class From, class To>
+/// Whether the quotient of two units is out of range, and cannot be compiled, or, with integers, a
+/// remainder times its numerator may be.
+template <class Rep, class From, class To>
 constexpr bool quotientOverflows() {
   const std::intmax_t num = std::gcd(From::num, To::num);
   const std::intmax_t den = std::gcd(From::den, To::den);
-  return From::num / num > INTMAX_MAX / (To::den / den) ||
-         From::den / den > INTMAX_MAX / (To::num / num);
+  std::intmax_t ratioNum = 0;
+  std::intmax_t ratioDen = 0;
+  std::intmax_t product = 0;
+  return __builtin_mul_overflow(From::num / num, To::den / den, &ratioNum) ||
+         __builtin_mul_overflow(From::den / den, To::num / num, &ratioDen) ||
+         (std::is_integral_v<Rep> && __builtin_mul_overflow(ratioNum, ratioDen, &product));
 }
 
 /// `duration` in the unit of `To`, rounded towards zero; the nearest value that `To` has if it is
@@ -31,7 +36,7 @@ constexpr bool quotientOverflows() {
 template <class To, class Rep, class Period>
 [[nodiscard]] constexpr To saturate(std::chrono::duration<Rep, Period> duration) {
   static_assert(std::is_integral_v<typename To::rep> && std::is_arithmetic_v<Rep>);
-  if constexpr (quotientOverflows<Period, typename To::period>()) {
+  if constexpr (quotientOverflows<Rep, Period, typename To::period>()) {
     using Seconds = std::chrono::duration<long double>;
     return saturate<To>(std::chrono::duration_cast<Seconds>(duration));
   } else if constexpr (std::is_floating_point_v<Rep>) {
@@ -49,10 +54,8 @@ template <class To, class Rep, class Period>
     const auto count = static_cast<std::intmax_t>(duration.count());
     // In two parts, since the product may be out of range where the quotient is not.
     std::intmax_t whole = 0;
-    std::intmax_t part = 0;
     if (__builtin_mul_overflow(count / Ratio::den, Ratio::num, &whole) ||
-        __builtin_mul_overflow(count % Ratio::den, Ratio::num, &part) ||
-        __builtin_add_overflow(whole, part / Ratio::den, &whole) ||
+        __builtin_add_overflow(whole, count % Ratio::den * Ratio::num / Ratio::den, &whole) ||
         !std::in_range<typename To::rep>(whole)) {
       return limit;
     }

@@ -62,6 +62,14 @@ TEST_CASE("saturate: a unit of which one is too much for the clock") {
   CHECK(std::chrono::abs(saturate<Nanoseconds>(Odd(3)) - 3s) < 1us);
 }
 
+// A remainder of nearly a second, times 10^9, was out of range, and gave the end of the clock.
+TEST_CASE("saturate: a unit so odd that a remainder of it overflows") {
+  using Odd = std::ratio<1, 9'999'999'967>;
+  CHECK(saturate<Nanoseconds>(Duration<std::int64_t, Odd>(9'999'999'967)) == 1s);
+  CHECK(saturate<Nanoseconds>(Duration<std::int64_t, Odd>(9'999'999'966)) == 999'999'999ns);
+  CHECK(saturate<Nanoseconds>(Duration<std::int64_t, Odd>(-9'999'999'966)) == -999'999'999ns);
+}
+
 TEST_CASE("saturate: the last value that fits, and the first that does not") {
   const auto last = std::chrono::duration_cast<std::chrono::seconds>(Nanoseconds::max());
   CHECK(saturate<Nanoseconds>(last) == Nanoseconds(last));
