@@ -41,6 +41,15 @@ def wait_until(true, what, patience=PATIENCE):
         time.sleep(0.01)
 
 
+def is_over(pid):
+    """Whether a process is gone, or waits to be collected by whoever has inherited it."""
+    try:
+        stat = pathlib.Path(f'/proc/{pid}/stat').read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return stat.rpartition(')')[2].split()[0] == 'Z'
+
+
 def needs_descriptors(test, count):
     """Skips a test whose client or server may not have as many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -126,16 +126,7 @@ class Programs(unittest.TestCase):
         self.assertEqual(os.getpgid(child), process.pid)
         self.programs.end_all()
         self.assertEqual(process.returncode, -9)
-        server_process.wait_until(lambda: self.is_over(child), 'the end of the child')
-
-    @staticmethod
-    def is_over(pid):
-        """Gone, or waiting to be collected by whoever has inherited it."""
-        try:
-            stat = pathlib.Path(f'/proc/{pid}/stat').read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        return stat.rpartition(')')[2].split()[0] == 'Z'
+        server_process.wait_until(lambda: server_process.is_over(child), 'the end of the child')
 
     def test_pinning(self):
         """a program runs on the core that it is given"""
