@@ -1,6 +1,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -36,6 +37,24 @@ struct Pipe {
   UniqueFd readEnd;
   UniqueFd writeEnd;
 };
+
+/// A datagram socket that is connected to a port of this machine which nobody has: the kernel
+/// refuses each datagram, with ECONNREFUSED for the next call.
+inline UniqueFd toNobody() {
+  UniqueFd fd = checkedFd(socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), "socket");
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof address;
+  auto* const any = reinterpret_cast<sockaddr*>(&address);
+  {
+    const UniqueFd other = checkedFd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket");
+    (void)bind(other.get(), any, length);  // its port is free when this goes
+    (void)getsockname(other.get(), any, &length);
+  }
+  (void)connect(fd.get(), any, length);
+  return fd;
+}
 
 inline bool put(const UniqueFd& fd, std::string_view text) {
   return write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());

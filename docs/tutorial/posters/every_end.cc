@@ -36,8 +36,13 @@
 #include "rung/net/TcpConnection.h"
 #include "rung/net/TcpServer.h"
 
+#include "tests/support/LoopRounds.h"
+#include "tests/support/Sockets.h"
+
 using namespace std::chrono_literals;
 using namespace rung;
+using rung::testing::runRounds;
+using rung::testing::toNobody;
 
 // ---- Private members, by the one door that the language leaves open: access to the names in an
 // explicit instantiation is not checked. ----
@@ -185,12 +190,6 @@ void connectionCallback(const TcpConnectionPtr& connection) {
   watching = true;
 }
 
-/// One round of the loop, which does not sleep.
-void runOnce(EventLoop& loop) {
-  loop.queueInLoop([&] { loop.quit(); });
-  loop.loop();
-}
-
 /// A server with one client, all on this thread.
 struct Trial {
   explicit Trial(const std::function<void(TcpServer&)>& setUp = {}) {
@@ -203,7 +202,7 @@ struct Trial {
     const InetAddress address = server->listenAddress();
     if (connect(client.get(), address.data(), address.length()) != 0) std::abort();
     while (connection == nullptr)
-      runOnce(*loop);
+      runRounds(*loop, 1);
     record = {};
     record.connection = connection.get();
     record.ourPort = connection->localAddress().port();
@@ -237,7 +236,7 @@ struct Trial {
     }
     watching = true;
   }
-  void round() { runOnce(*loop); }
+  void round() { runRounds(*loop, 1); }
   void finish() {
     for (int i = 0; i < 2000 && connection->connected(); ++i) {
       round();
@@ -477,26 +476,9 @@ TcpConnectionPtr alone(UniqueFd socket, const std::function<void(TcpConnection&)
   watching = true;
   connection->connectEstablished();
   if (work) work(*connection);
-  for (int i = 0; i < 5; ++i)
-    runOnce(loop);
+  runRounds(loop, 5);
   watching = false;
   return connection;
-}
-
-/// A datagram socket to a port that nobody has: the kernel refuses what is sent there.
-UniqueFd toNobody() {
-  UniqueFd fd(socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t length = sizeof address;
-  {
-    const UniqueFd other(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    if (bind(other.get(), reinterpret_cast<sockaddr*>(&address), length) != 0) std::abort();
-    getsockname(other.get(), reinterpret_cast<sockaddr*>(&address), &length);
-  }
-  if (connect(fd.get(), reinterpret_cast<sockaddr*>(&address), length) != 0) std::abort();
-  return fd;
 }
 
 TcpConnectionPtr readFails() {

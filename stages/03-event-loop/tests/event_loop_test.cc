@@ -17,7 +17,6 @@
 
 #include "tests/support/Asleep.h"
 #include "tests/support/ChildProcess.h"
-#include "tests/support/LoopRounds.h"
 #include "tests/support/Sockets.h"
 
 using rung::Channel;
@@ -27,7 +26,6 @@ using rung::PollerKind;
 using rung::Timestamp;
 using rung::testing::put;
 using rung::testing::runInChild;
-using rung::testing::runRounds;
 using rung::testing::SocketPair;
 using rung::testing::take;
 using rung::testing::waitUntilAsleep;

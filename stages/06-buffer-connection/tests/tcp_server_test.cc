@@ -25,7 +25,6 @@
 #include "tests/support/ServerThread.h"
 
 using namespace std::chrono_literals;
-using rung::Acceptor;
 using rung::Buffer;
 using rung::EventLoop;
 using rung::InetAddress;

@@ -51,6 +51,7 @@ using rung::testing::runInChild;
 using rung::testing::runRounds;
 using rung::testing::ServerThread;
 using rung::testing::take;
+using rung::testing::toNobody;
 
 namespace {
 
@@ -118,25 +119,12 @@ TEST_CASE("CloseReason: a reset is noticed while reading is stopped and nothing 
   CHECK(connection->closeReason() == CloseReason::reset);
 }
 
-/// Connected to a port of this machine that nobody listens on: the kernel refuses each datagram.
-Socket nobodyListens() {
-  UniqueFd fd(socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  const UniqueFd other(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  const InetAddress any = InetAddress::loopback(0);
-  REQUIRE(bind(other.get(), any.data(), any.length()) == 0);  // its port is free when this returns
-  sockaddr_storage address{};
-  socklen_t length = sizeof address;
-  getsockname(other.get(), reinterpret_cast<sockaddr*>(&address), &length);
-  REQUIRE(connect(fd.get(), reinterpret_cast<sockaddr*>(&address), length) == 0);
-  return Socket(std::move(fd));
-}
-
 TEST_CASE("CloseReason: an error that is no reset, of a read, of a write, and of neither") {
   for (const bool reading : {true, false}) {
     for (const bool writing : {true, false}) {
       CAPTURE(reading);
       CAPTURE(writing);
-      Alone f({}, nobodyListens());
+      Alone f({}, Socket(toNobody()));
       if (!reading) f.connection->stopRead();
       CHECK(f.connection->send("x"));
       if (writing) {

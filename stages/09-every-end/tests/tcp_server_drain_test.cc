@@ -34,6 +34,7 @@ using rung::testing::Stop;
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
 // Each protocol has its own way to end: a last answer, a GOAWAY, a close_notify.
 TEST_CASE("TcpServer stop: the drain callback comes once for each, on its loop, and decides") {
   for (const int threads : {0, 2}) {

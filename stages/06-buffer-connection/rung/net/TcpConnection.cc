@@ -278,7 +278,8 @@ bool TcpConnection::sendInLoop(Bytes&& bytes) {
     endSoon(ENOMEM);
     return false;
   }
-  return watch(&Channel::enableWriting);
+  (void)watch(&Channel::enableWriting);
+  return true;
 }
 
 void TcpConnection::handleWrite() {

@@ -64,7 +64,8 @@ class TcpServer : noncopyable {
   /// Closes connections on which no byte has moved for `timeout`, at the latest one `tick` after
   /// that: nothing came, the kernel took nothing, the peer acknowledged nothing. While output waits
   /// that the peer does not read, it takes `timeout` once more. Off by default; 8 s if you do not
-  /// say otherwise. Errors: throws std::invalid_argument as TimingWheel::bucketsFor() does.
+  /// say otherwise.
+  /// Errors: throws std::invalid_argument as TimingWheel::bucketsFor() does.
   template <class Rep = std::int64_t, class Period = std::ratio<1>, class TickRep = std::int64_t,
             class TickPeriod = std::ratio<1>>
   void setIdleTimeout(std::chrono::duration<Rep, Period> timeout = std::chrono::seconds(8),
