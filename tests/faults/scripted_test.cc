@@ -215,6 +215,25 @@ TEST_CASE("scripted: when the kernel will not watch a socket again, the connecti
   CHECK(child.says("connections are closed unserved: epoll_ctl ADD of fd"));
 }
 
+TEST_CASE(
+    "scripted: a connection that the kernel will not watch is closed, and the next is served") {
+  const auto child = runInChild([] {
+    const Faults::Spare clients;
+    ServerThread server([](TcpServer& s) {
+      s.setMessageCallback([](const TcpConnectionPtr& c, rung::Buffer& buffer, rung::Timestamp) {
+        c->send(buffer);
+      });
+    });
+    Faults::arm(FaultPlan::scriptOf(Call::epollCtlAdd, {ENOSPC}));
+    const bool closed = Client(server.address()).receiveAll().empty();
+    const bool once = Faults::disarm().injected == 1;
+    Client next(server.address());
+    next.send("hello");
+    _exit(closed && once && next.receive(5) == "hello" ? 7 : 1);
+  });
+  CHECK_MESSAGE(child.exitedWith(7), child.output);
+}
+
 TEST_CASE("scripted: a log line goes on where a write stopped, and ends where none works") {
   const auto child = runInChild([] {
     Faults::arm(FaultPlan::scriptOf(Call::write, {kShort, EAGAIN, EINTR, kShort}));

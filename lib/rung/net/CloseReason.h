@@ -9,12 +9,12 @@ namespace rung {
 enum class CloseReason : std::uint8_t {
   none,           ///< nothing has happened that would end it
   peer,           ///< the peer closed; the kernel had taken all that was sent
-  local,          ///< shutdown() or close(), then the peer closed too; the kernel had taken all
+  local,          ///< shutdown(), close() or stop(), then the peer closed; the kernel had taken all
   reset,          ///< the peer, or the network, broke it off: ECONNRESET, EPIPE
   readFailed,     ///< another error of a read: ETIMEDOUT, EHOSTUNREACH, others
   writeFailed,    ///< another error of a write: ENOBUFS, others
   inputLimit,     ///< ConnectionLimits::maxInput: EMSGSIZE
-  outOfMemory,    ///< there was no memory for what it read or sent: ENOMEM
+  outOfMemory,    ///< no memory for what it read or sent, or in a callback: ENOMEM
   refused,        ///< the kernel would not watch its socket: ENOSPC, ENOMEM
   idle,           ///< TcpServer::setIdleTimeout()
   forced,         ///< forceClose()

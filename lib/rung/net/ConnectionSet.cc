@@ -85,11 +85,8 @@ void ConnectionSet::drain(std::shared_ptr<Drain> drain) {
 }
 
 void ConnectionSet::cut() {
-  try {
-    for (const TcpConnectionPtr& connection : connections_)
-      connection->cut(CloseReason::stopped);
-  } catch (const std::bad_alloc&) {  // the server asks again
-  }
+  for (const TcpConnectionPtr& connection : connections_)
+    connection->cut(CloseReason::stopped);
 }
 
 void ConnectionSet::destroy() {

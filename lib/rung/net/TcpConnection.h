@@ -96,8 +96,8 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   void close(std::chrono::duration<Rep, Period> linger) {
     closeWithin(saturate<std::chrono::steady_clock::duration>(linger));
   }
-  /// Ends the connection in the loop's next round, also with output unsent. No more sends.
-  /// Thread: any.
+  /// Ends the connection in a task, behind what the loop is doing, also with output unsent. No more
+  /// sends. Thread: any.
   void forceClose();
 
   /// Keeps the sending side open for work that goes on elsewhere: see Hold.
@@ -160,7 +160,7 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
  private:
   static constexpr std::uint32_t kLargestIndex = (1U << 24) - 1;
   enum class State : std::uint8_t { connecting, connected, disconnecting, disconnected };
-  /// Whether user code may be waiting for us to return: then the end comes in the next round.
+  /// Whether user code may be waiting for us to return: then the end comes in a task.
   enum class Caller { loop, user };
 
   /// Data that few connections have.

@@ -67,8 +67,8 @@ class TcpServer : noncopyable {
   void setLowWaterMarkCallback(WaterMarkCallback callback) {
     callbacksBeforeStart("setLowWaterMarkCallback").lowWaterMark = std::move(callback);
   }
-  /// Without one, a connection whose peer half-closes ends when its output is sent and it is not
-  /// held: see TcpConnection::hold().
+  /// Without one, a connection whose peer half-closes ends when its output is sent, a callback has
+  /// left nothing that it could not answer yet, and it is not held: see TcpConnection::hold().
   void setHalfCloseCallback(HalfCloseCallback callback) {
     callbacksBeforeStart("setHalfCloseCallback").halfClose = std::move(callback);
   }

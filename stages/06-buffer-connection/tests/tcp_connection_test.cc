@@ -19,7 +19,6 @@
 #include "tests/support/OneConnection.h"
 #include "tests/support/ServerThread.h"
 
-using namespace std::chrono_literals;
 using rung::Buffer;
 using rung::TcpConnectionPtr;
 using rung::TcpServer;

@@ -14,7 +14,6 @@
 
 #include "rung/base/CurrentThread.h"
 #include "rung/base/Mutex.h"
-#include "rung/net/Mailbox.h"
 #include "rung/net/TcpServer.h"
 
 #include "tests/support/Allocations.h"
@@ -23,6 +22,7 @@
 #include "tests/support/Client.h"
 #include "tests/support/Ipv6.h"
 #include "tests/support/ServerThread.h"
+#include "tests/support/Stop.h"
 
 using namespace std::chrono_literals;
 using rung::Buffer;
@@ -34,31 +34,17 @@ using rung::TcpConnectionPtr;
 using rung::TcpServer;
 using rung::Timestamp;
 using rung::testing::Client;
+using rung::testing::connectClients;
 using rung::testing::echo;
 using rung::testing::eventually;
 using rung::testing::hasIpv6;
 using rung::testing::NoMemory;
 using rung::testing::runInChild;
 using rung::testing::ServerThread;
+using rung::testing::Stop;
 using rung::testing::waitUntilAsleep;
 
 namespace {
-
-std::vector<std::unique_ptr<Client>> connectClients(const InetAddress& server, int count) {
-  std::vector<std::unique_ptr<Client>> clients;
-  for (int i = 0; i < count; ++i) {
-    clients.push_back(std::make_unique<Client>(server));
-    clients.back()->send("x");
-    CHECK(clients.back()->receive(1) == "x");
-  }
-  return clients;
-}
-
-TcpServer::StopResult stopAndWait(TcpServer& server, std::chrono::milliseconds deadline) {
-  std::promise<TcpServer::StopResult> result;
-  server.stop(deadline, [&](TcpServer::StopResult r) { result.set_value(r); });
-  return result.get_future().get();
-}
 
 TEST_CASE("TcpServer: knows its port before start, and listens after") {
   EventLoop loop;
@@ -183,7 +169,7 @@ TEST_CASE("TcpServer: stop drains: everybody gets the rest, then the end of the 
         client->close();
       });
     }
-    const TcpServer::StopResult result = stopAndWait(server.server(), 10s);
+    const TcpServer::StopResult result = Stop(server.server(), 10s).wait();
     for (std::thread& reader : readers)
       reader.join();
     CHECK(result.drained == 8);
@@ -201,7 +187,7 @@ TEST_CASE("TcpServer: stop cuts at the deadline those who do not end, and counts
     for (std::size_t i = 0; i < 4; ++i)
       clients[i]->close();
     CHECK(eventually([&] { return server.server().connectionCount() == 6; }));
-    const TcpServer::StopResult result = stopAndWait(server.server(), 30ms);
+    const TcpServer::StopResult result = Stop(server.server(), 30ms).wait();
     CHECK(result.drained == 0);
     CHECK(result.cut == 6);  // they never close their side
   }
@@ -209,8 +195,8 @@ TEST_CASE("TcpServer: stop cuts at the deadline those who do not end, and counts
 
 TEST_CASE("TcpServer: stop before start, without connections, and twice") {
   ServerThread server([](TcpServer&) {}, 1);
-  CHECK(stopAndWait(server.server(), 10s).cut == 0);
-  CHECK(stopAndWait(server.server(), 10s).cut == 0);
+  CHECK(Stop(server.server(), 10s).wait().cut == 0);
+  CHECK(Stop(server.server(), 10s).wait().cut == 0);
 
   EventLoop loop;
   TcpServer unstarted(&loop, InetAddress::loopback(0), "unstarted");
@@ -227,7 +213,7 @@ TEST_CASE("TcpServer: stop before start, without connections, and twice") {
 TEST_CASE("TcpServer: stop without a callback, and a start after it, which is refused") {
   ServerThread server([](TcpServer&) {});
   server.server().stop(10s, {});
-  CHECK(stopAndWait(server.server(), 10s).cut == 0);
+  CHECK(Stop(server.server(), 10s).wait().cut == 0);
   server.server().stop(10s, {});
   server.inLoop([&] {
     CHECK_THROWS_WITH_AS(server.server().start(), "TcpServer test: start() after stop()",

@@ -57,8 +57,6 @@ TEST_CASE("AppendFile: adds to a file that exists, or refuses it and leaves it a
   CHECK(contentsOf(directory / "log") == "first\nsecond\nthird\n");
 }
 
-// In a directory where others may write, a link with the name of the next log file would make the
-// server write to a file of their choice.
 TEST_CASE("AppendFile: to open another file closes the first, also if that fails") {
   const TempDirectory directory;
   AppendFile file;
@@ -73,6 +71,8 @@ TEST_CASE("AppendFile: to open another file closes the first, also if that fails
   CHECK_FALSE(file.isOpen());
 }
 
+// In a directory where others may write, a link with the name of the next log file would make the
+// server write to a file of their choice.
 TEST_CASE("AppendFile: a new file does not follow a symbolic link") {
   const TempDirectory directory;
   REQUIRE(symlink("/tmp/elsewhere", (directory / "log").c_str()) == 0);

@@ -16,7 +16,6 @@
 #include "tests/support/OneConnection.h"
 #include "tests/support/ServerThread.h"
 
-using namespace std::chrono_literals;
 using rung::Buffer;
 using rung::ConnectionCallbacks;
 using rung::Mutex;
@@ -33,6 +32,7 @@ using rung::testing::pattern;
 using rung::testing::ServerThread;
 
 namespace {
+
 TEST_CASE("TcpConnection: high- and low-water callbacks alternate, each with the bytes that wait") {
   Mutex mutex;
   std::string order;

@@ -100,6 +100,8 @@ TEST_CASE("TcpConnection left: pipelined requests, answered as far as a slow rea
   } kTests[] = {
       {Then::nothing, true}, {Then::halfClose, true}, {Then::halfClose, false}, {Then::stop, true}};
   for (const auto& test : kTests) {
+    CAPTURE(static_cast<int>(test.then));
+    CAPTURE(test.pauseReading);
     constexpr int kRequests = 400;
     constexpr std::size_t kHigh = 100'000;
     const std::string body(20'000, 'x');

@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <cerrno>
+#include <limits>
 #include <new>
 #include <string>
 #include <thread>
@@ -28,13 +29,15 @@ using rung::testing::take;
 
 namespace {
 
-/// Whether `call` throws bad_alloc on a thread that has no memory, and not even for a task.
+/// Whether `call` throws bad_alloc on a thread that has no memory, and not even for a task; nothing
+/// is refused after the first `refused` times.
 template <class Call>
-bool throwsElsewhere(TcpConnection& connection, Call call) {
+bool throwsElsewhere(TcpConnection& connection, Call call,
+                     int refused = std::numeric_limits<int>::max()) {
   bool thrown = false;
   std::thread([&] {
     try {
-      const NoMemory none;
+      const NoMemory none(0, refused);
       call(connection);
     } catch (const std::bad_alloc&) {
       thrown = true;
@@ -95,17 +98,8 @@ TEST_CASE("TcpConnection memory: what waits for bytes that then do not come goes
       if (c->outputBytes() == 0) buffer.retrieveAll();
     };
     Alone f(std::move(profile));
-    bool threw = false;
-    std::thread other([&] {
-      const NoMemory once(0, 1);
-      try {
-        (void)f.connection->send("lost");
-      } catch (const std::bad_alloc&) {
-        threw = true;
-      }
-    });
-    other.join();
-    CHECK(threw);
+    CHECK(throwsElsewhere(
+        *f.connection, [](TcpConnection& c) { (void)c.send("lost"); }, 1));
     CHECK(f.connection->outputBytes() == 4);
     if (withInput) put(f.pair.theirs, "x");
     f.connection->shutdown();

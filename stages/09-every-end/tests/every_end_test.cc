@@ -13,7 +13,6 @@
 #include "tests/support/Observed.h"
 #include "tests/support/ServerThread.h"
 
-using namespace std::chrono_literals;
 using rung::Buffer;
 using rung::EventLoop;
 using rung::InetAddress;
@@ -27,6 +26,7 @@ using rung::testing::pattern;
 using rung::testing::ServerThread;
 
 namespace {
+
 // muduo closes as soon as it reads the end of the stream, and throws away what it had still to
 // send: a large echo to a client that sends everything and then half-closes comes back cut short.
 TEST_CASE("TcpConnection ends: the peer half-closes with 100 MiB queued, and gets all of it") {

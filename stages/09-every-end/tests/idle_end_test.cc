@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <chrono>
+#include <functional>
 #include <string>
 
 #include "rung/net/EventLoop.h"
@@ -24,7 +25,6 @@ using rung::testing::ServerThread;
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
 /// Does `work` every 10 ms on the loop, `times` times. The loop that turns the wheel does it, so
 /// that on a slow machine both are slow.
 void onBeat(EventLoop* loop, int times, const std::function<void()>& work) {

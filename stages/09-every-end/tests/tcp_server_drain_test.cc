@@ -33,8 +33,6 @@ using rung::testing::Stop;
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 // Each protocol has its own way to end: a last answer, a GOAWAY, a close_notify.
 TEST_CASE("TcpServer stop: the drain callback comes once for each, on its loop, and decides") {
   for (const int threads : {0, 2}) {
@@ -174,8 +172,10 @@ TEST_CASE("TcpServer stop: the server is destroyed by a drain callback, and none
     server.server().stop(30s);
     for (const auto& client : clients)
       CHECK(client->receiveAll().empty());
+    const int before = drains;
+    CHECK(before >= 1);
     server.inLoop([] {});
-    if (threads == 0) CHECK(drains == 1);
+    CHECK(drains == (threads == 0 ? 1 : before));
   }
 }
 

@@ -177,7 +177,10 @@ TEST_CASE("AsyncLogging: a forked child's LOG_FATAL is in its file") {
 }
 
 TEST_CASE("AsyncLogging: a forked child can start a back-end of its own") {
-  if (RUNG_TSAN) return;  // it allows no new threads after a fork of many
+  if (RUNG_TSAN) {
+    MESSAGE("skipped: ThreadSanitizer allows no new threads after a fork of many");
+    return;
+  }
   const TempDirectory directory;
   const auto parent = runInChild([&] {
     AsyncLogging log(optionsIn(directory));
@@ -251,7 +254,10 @@ bool forkedInARound(const TempDirectory& directory, Body body) {
 
 // The descriptor of the parent's file is closed in the child.
 TEST_CASE("AsyncLogging: a forked child that has no file shows its last lines on stderr") {
-  if (RUNG_TSAN) return;  // it allows no new threads after a fork of many
+  if (RUNG_TSAN) {
+    MESSAGE("skipped: ThreadSanitizer allows no new threads after a fork of many");
+    return;
+  }
   const TempDirectory directory;
   const auto parent = runInChild([&] {
     AsyncLogging log(optionsIn(directory));
@@ -287,7 +293,10 @@ TEST_CASE("AsyncLogging: a child forked in the middle of a round does not wait f
 // The child took over how many rounds had begun and how many had ended, so that its flush() waited
 // for one that nobody would do; and how many blocks the parent used.
 TEST_CASE("AsyncLogging: a child forked in the middle of a round has a back-end in order") {
-  if (RUNG_TSAN) return;  // it allows no new threads after a fork of many
+  if (RUNG_TSAN) {
+    MESSAGE("skipped: ThreadSanitizer allows no new threads after a fork of many");
+    return;
+  }
   const TempDirectory directory;
   CHECK(forkedInARound(directory, [](AsyncLogging& log) {
     const std::uint64_t before = log.droppedLines();

@@ -134,7 +134,7 @@ void TcpConnection::connectDestroyed() {
   socket_.close();
 }
 
-/// Every end that is not the owner's own wish comes through here.
+/// Every end of a connection that was up comes through here, but for the owner's own wish.
 void TcpConnection::end(int error) {
   if (!connected()) return;
   const TcpConnectionPtr self = shared_from_this();

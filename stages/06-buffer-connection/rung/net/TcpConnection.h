@@ -26,6 +26,8 @@ namespace rung {
 /// on it is harmless, on any thread, also when server and loop are gone.
 /// Errors: none of a connection's errors throws; they end it. See error(). An exception from a
 /// callback ends the process with a message that names both; std::bad_alloc ends the connection.
+/// A call on another thread throws std::bad_alloc if there is no memory for its task, and does
+/// nothing then.
 /// Source: muduo net/TcpConnection.h.
 class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnection> {
  public:
@@ -59,8 +61,9 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   /// A string that is moved in is not copied again; on another thread than the loop's, views are
   /// copied, and a Buffer is emptied.
   /// Thread: any. Sends of one thread stay in order.
-  /// Errors: returns false, and keeps nothing, after shutdown() or forceClose(), and once the
-  /// connection is down.
+  /// Errors: returns false, and keeps nothing, after shutdown() or forceClose(), once the
+  /// connection is going down, where the write fails at once, and where there is no memory for the
+  /// rest, of which a part may be out.
   bool send(std::string_view bytes);
   bool send(std::string&& bytes);
   bool send(const char* text) { return send(std::string_view(text)); }
@@ -73,15 +76,16 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   /// the peer closes too, and messages are still called back.
   /// Thread: any.
   void shutdown();
-  /// Ends the connection in the loop's next round, also with output unsent. No more sends.
-  /// Thread: any.
+  /// Ends the connection in a task, behind what the loop is doing, also with output unsent. No more
+  /// sends. Thread: any.
   void forceClose();
 
   /// Errors: returns false, with errno, once the connection is down, and its callback for that has
   /// returned.
   bool setTcpNoDelay(bool on);
 
-  /// Bytes that the kernel has not taken yet. Once the connection is down: how many were lost.
+  /// Bytes that wait in the loop for the kernel, without those on their way from other threads.
+  /// Once the connection is down: how many of them were lost.
   [[nodiscard]] std::size_t outputBytes() const {
     assertInLoopThread("outputBytes()");
     return output_.bytes();
@@ -100,8 +104,8 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   }
 
   /// For the owner. Established: starts reading and calls back "up"; if the kernel refuses to watch
-  /// the socket, the connection closes instead. Drain: the server stops, so no more is sent.
-  /// Destroyed: ends it if it has not ended yet.
+  /// the socket, the connection closes instead. Drain: the server stops: what waits goes out, and
+  /// no more sends are taken. Destroyed: ends it if it has not ended yet.
   void connectEstablished();
   void drain() { shutdown(); }
   void connectDestroyed();

@@ -62,8 +62,8 @@ void ConnectionSet::remove(const TcpConnectionPtr& connection) {
 
 void ConnectionSet::drain(std::shared_ptr<Drain> drain) {
   drain_ = std::move(drain);
-  // From the end: one that ends at once leaves the vector, and the last one takes its place. No
-  // other ends meanwhile. Not over a copy, for which there may be no memory.
+  // From the end, so that one which leaves meanwhile would do no harm. Not over a copy, for which
+  // there may be no memory.
   for (std::size_t i = connections_.size(); i > 0; i = std::min(i - 1, connections_.size())) {
     const TcpConnectionPtr connection = connections_[i - 1];
     connection->drain();
@@ -73,11 +73,8 @@ void ConnectionSet::drain(std::shared_ptr<Drain> drain) {
 
 void ConnectionSet::cut() {
   cutting_ = true;
-  try {
-    for (const TcpConnectionPtr& connection : connections_)
-      connection->forceClose();
-  } catch (const std::bad_alloc&) {  // the server asks again
-  }
+  for (const TcpConnectionPtr& connection : connections_)
+    connection->forceClose();
 }
 
 void ConnectionSet::destroy() {

@@ -35,8 +35,8 @@ class TcpServer : noncopyable {
  public:
   using ThreadInitCallback = EventLoopThreadPool::ThreadInitCallback;
 
-  /// How the connections ended that were there when stop() began. Output is unsent also while a
-  /// send() on another thread is being refused.
+  /// How the connections ended that were there when stop() began. Bytes that other threads have
+  /// sent and the loop has not come to are not counted as output.
   struct StopResult {
     std::size_t drained = 0;  // in time, with all their output sent
     std::size_t cut = 0;      // at the deadline, or before it with output unsent

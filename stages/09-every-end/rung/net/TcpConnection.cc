@@ -151,7 +151,7 @@ void TcpConnection::note(CloseReason reason, int error) {
   reason_.store(reason);
 }
 
-/// Every end that is not the owner's own wish comes through here.
+/// Every end of a connection that was up comes through here, but for the owner's own wish.
 void TcpConnection::end() {
   if (!connected()) return;
   const TcpConnectionPtr self = shared_from_this();
@@ -516,7 +516,7 @@ void TcpConnection::sendPromised(std::string&& bytes) {
 
 /// Bytes of a send() that is refused after all. The loop may have put off the FIN for them, and a
 /// message callback may have left input. So they stay counted until the loop comes to this task, or
-/// drops it.
+/// drops it. If there is no memory for the task, the next event of the connection finds them gone.
 class TcpConnection::Refused {
  public:
   Refused(TcpConnectionPtr connection, std::size_t bytes)
