@@ -194,6 +194,12 @@ class CheckTest(stage_tree.MiniTree):
         self.write("stages/02-second/rung/net/B.cc", "int b() { return 2; }\n")
         self.expect("stages/02-second/rung/net/B.cc: own-header-first", part="rung/net/B.h")
 
+    def test_own_header_of_a_part(self):
+        self.write("stages/02-second/rung/net/BReading.cc", "int c() { return 3; }\n")
+        self.replace("stages/02-second/meson.build", "'rung/net/B.cc'",
+                     "'rung/net/B.cc', 'rung/net/BReading.cc'")
+        self.expect_no_rule("own-header-first")
+
     def test_declaration_is_no_literal(self):
         self.replace("stages/02-second/meson.build", "['b']", "['b'] + more")
         self.expect("stages/02-second/meson.build:2: bad-declaration", part="no operators")

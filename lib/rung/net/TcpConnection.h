@@ -169,19 +169,21 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
     std::any context;
   };
 
-  // Ends, in TcpConnection.cc in this order.
+  // Ends.
   void note(CloseReason reason, int error);
   void end();
   void endSoon(CloseReason reason, int error);
   void giveUp();
   void endOutput(CloseReason reason, int error);
+  /// Changes the interest of the Channel; false if the kernel refuses, which ends the connection.
+  bool watch(void (Channel::*change)());
   void stopSending();
   void closeWithin(std::chrono::steady_clock::duration linger);
   void closeInLoop(std::chrono::steady_clock::duration linger);
-  void releaseHold() noexcept;
   [[nodiscard]] bool owes() const;
   void advance(Caller caller);
 
+  // In TcpConnectionReading.cc.
   void handleRead(Timestamp receiveTime);
   IoResult readAndTell(Timestamp receiveTime);
   void readFailed(int error);
@@ -194,9 +196,8 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   void handleHangUp();
   void handleError();
   void updateReading();
-  /// Changes the interest of the Channel; false if the kernel refuses, which ends the connection.
-  bool watch(void (Channel::*change)());
 
+  // In TcpConnectionSending.cc.
   template <class Bytes>
   bool sendHere(Bytes&& bytes);
   bool sendFromElsewhere(std::string&& bytes);
@@ -212,7 +213,9 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   void backBelowHighWater();
   void tellWaterMark(const char* which, WaterMarkCallback ConnectionCallbacks::*callback);
   void tellWriteComplete();
+  void releaseHold() noexcept;
 
+  // In TcpConnectionCalls.h.
   /// Runs `work(*this)` on the loop; not at all if the loop is gone.
   template <class Work>
   void post(Work work);
