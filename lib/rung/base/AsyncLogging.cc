@@ -65,11 +65,9 @@ AsyncLogging::AsyncLogging(Options options)
 
 AsyncLogging::~AsyncLogging() {
   stop();
+  Logger::unsetOutput(appendToInstance);
   const MutexLock lock(mutex_);
   instance_.store(nullptr);
-  if (!attached_) return;
-  Logger::setOutput(nullptr);
-  Logger::setFlush(nullptr);
 }
 
 void AsyncLogging::start() {
@@ -87,23 +85,27 @@ void AsyncLogging::start() {
   if (startedTwice) LOG_FATAL << "AsyncLogging started twice";
 }
 
-void AsyncLogging::stop() {
+// For stop(), of which there is only this one, and at exit(), when a thread may be destroying it:
+// whoever found it under the lock, and waits, is waited for.
+void AsyncLogging::stopInstance() {
+  AsyncLogging* log = nullptr;
   Thread* thread = nullptr;
   {
     const MutexLock lock(mutex_);
-    if (backEnd_ == nullptr) return;
-    if (!backEnd_->stopping) {
-      backEnd_->stopping = true;
-      backEnd_->wakeUp.notifyOne();
-      thread = &backEnd_->thread;
+    log = instance_.load();
+    if (log == nullptr || log->backEnd_ == nullptr) return;
+    if (!log->backEnd_->stopping) {
+      log->backEnd_->stopping = true;
+      log->backEnd_->wakeUp.notifyOne();
+      thread = &log->backEnd_->thread;
     }
-    while (thread == nullptr && backEnd_ != nullptr)
-      waitForProgress();  // for the one who came first
+    while (thread == nullptr && log->backEnd_ != nullptr)
+      log->waitForProgress();  // for the one who came first
   }
   if (thread == nullptr) return;
   thread->join();
   const MutexLock lock(mutex_);
-  const std::unique_ptr<BackEnd> ended = std::move(backEnd_);
+  const std::unique_ptr<BackEnd> ended = std::move(log->backEnd_);
   ended->progress.notifyAll();
   // They use this object until they are out of waitForProgress() and the lock is free again.
   while (ended->waitingForProgress > 0)
@@ -111,8 +113,6 @@ void AsyncLogging::stop() {
 }
 
 void AsyncLogging::attach() {
-  const MutexLock lock(mutex_);
-  attached_ = true;
   Logger::setFlush(flushInstance);
   Logger::setOutput(appendToInstance);
 }
@@ -227,10 +227,6 @@ void AsyncLogging::endRound(BackEnd& backEnd, LogBuffer::Then then, Blocks freeB
   }
   ++roundsDone_;
   backEnd.progress.notifyAll();
-}
-
-void AsyncLogging::stopInstance() {
-  if (AsyncLogging* const log = instance_.load()) log->stop();
 }
 
 // A child of fork() gets a copy of the memory and only the thread that called. A mutex that another

@@ -64,7 +64,7 @@ class AsyncLogging : noncopyable {
   void start() RUNG_EXCLUDES(mutex_);
   /// Returns when all lines are written and the back-end has ended. Twice is fine; so is start()
   /// again.
-  void stop() RUNG_EXCLUDES(mutex_);
+  void stop() RUNG_EXCLUDES(mutex_) { stopInstance(); }
 
   /// Makes this the Logger's output, until it is destroyed. A process that calls exit() or returns
   /// from main() loses nothing, since stop() is called for it, nor does one that ends by LOG_FATAL.
@@ -130,7 +130,6 @@ class AsyncLogging : noncopyable {
   Blocks spareBlocks_ RUNG_GUARDED_BY(mutex_);
   std::size_t extraBlocks_ RUNG_GUARDED_BY(mutex_) = 0;  // beyond one for each thread
   std::uint64_t droppedLines_ RUNG_GUARDED_BY(mutex_) = 0;
-  bool attached_ RUNG_GUARDED_BY(mutex_) = false;
 
   LogWriter writer_;  // has a mutex of its own, taken after this one if both are
 };

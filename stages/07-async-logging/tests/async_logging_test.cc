@@ -2,7 +2,9 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstdlib>
 #include <filesystem>
+#include <memory>
 #include <regex>
 #include <stdexcept>
 #include <string>
@@ -217,6 +219,50 @@ TEST_CASE("AsyncLogging: attached, it takes the Logger's lines until it is destr
   REQUIRE(files.size() == 2);
   CHECK(rung::testing::contentsOf(files[0]).find("to the file - ") != std::string::npos);
   CHECK(rung::testing::contentsOf(files[1]).find("to the next file - ") != std::string::npos);
+}
+
+// The destructor brought stdout back, though the program had set an output of its own since.
+TEST_CASE("AsyncLogging: destroyed, it leaves the output alone that was set after attach()") {
+  const TempDirectory directory;
+  const auto child = runInChild([&] {
+    {
+      AsyncLogging log(optionsIn(directory));
+      log.start();
+      log.attach();
+      Logger::setOutput(
+          [](std::string_view line) { Logger::writeToStdout("own: " + std::string(line)); });
+    }
+    LOG_INFO << "later";
+  });
+  CHECK(child.exitedWith(0));
+  CHECK(child.output.starts_with("own: "));
+  CHECK(child.says("later - async_logging_test.cc:"));
+  CHECK(directory.contents().empty());
+}
+
+// exit() looked for the instance without the lock. A thread could destroy it before exit() stopped
+// it.
+TEST_CASE("AsyncLogging: exit() stops one that a thread destroys meanwhile") {
+  const TempDirectory directory;
+  for (int i = 0; i < 20; ++i) {
+    const auto child = runInChild([&] {
+      auto log = std::make_unique<AsyncLogging>(optionsIn(directory));
+      log->start();
+      log->attach();
+      LOG_INFO << "once";
+      std::atomic<bool> runs{false};
+      std::thread([&] {
+        runs.store(true);
+        log.reset();
+      }).detach();
+      while (!runs.load())
+        std::this_thread::yield();
+      exit(0);
+    });
+    CHECK_MESSAGE(child.exitedWith(0), child.output);
+    CHECK(child.output.empty());
+  }
+  CHECK(linesOf(directory.contents()).size() == 20);
 }
 
 // The output is a function that any thread may be in at any time; its object may go meanwhile.

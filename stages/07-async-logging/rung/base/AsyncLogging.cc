@@ -49,11 +49,9 @@ AsyncLogging::AsyncLogging(Options options)
 
 AsyncLogging::~AsyncLogging() {
   stop();
+  Logger::unsetOutput(appendToInstance);
   const MutexLock lock(mutex_);
   instance_.store(nullptr);
-  if (!attached_) return;
-  Logger::setOutput(nullptr);
-  Logger::setFlush(nullptr);
 }
 
 void AsyncLogging::start() {
@@ -73,27 +71,30 @@ void AsyncLogging::start() {
   if (startedTwice) LOG_FATAL << "AsyncLogging started twice";
 }
 
-void AsyncLogging::stop() {
+// For stop(), of which there is only this one, and at exit(), when a thread may be destroying it:
+// whoever found it under the lock, and waits, is waited for.
+void AsyncLogging::stopInstance() {
+  AsyncLogging* log = nullptr;
   {
     const MutexLock lock(mutex_);
-    while (state_ == State::stopping)
-      waitForProgress();  // for the one who came first
-    if (state_ == State::stopped) return;
-    state_ = State::stopping;
-    wakeUp_.notifyOne();
+    log = instance_.load();
+    if (log == nullptr) return;
+    while (log->state_ == State::stopping)
+      log->waitForProgress();  // for the one who came first
+    if (log->state_ == State::stopped) return;
+    log->state_ = State::stopping;
+    log->wakeUp_.notifyOne();
   }
-  backEnd_->join();
+  log->backEnd_->join();
   const MutexLock lock(mutex_);
-  state_ = State::stopped;
-  progress_.notifyAll();
+  log->state_ = State::stopped;
+  log->progress_.notifyAll();
   // They use this object until they are out of waitForProgress() and the lock is free again.
-  while (waiting_ > 0)
-    progress_.wait(mutex_);
+  while (log->waiting_ > 0)
+    log->progress_.wait(mutex_);
 }
 
 void AsyncLogging::attach() {
-  const MutexLock lock(mutex_);
-  attached_ = true;
   Logger::setFlush(flushInstance);
   Logger::setOutput(appendToInstance);
 }
@@ -203,10 +204,6 @@ const std::string* AsyncLogging::waitForWork() {
     if (isFull_) return &full_;  // else it is not the back-end's
     if (state_ != State::running) return nullptr;
   }
-}
-
-void AsyncLogging::stopInstance() {
-  if (AsyncLogging* const log = instance_.load()) log->stop();
 }
 
 }  // namespace rung

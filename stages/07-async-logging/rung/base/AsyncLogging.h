@@ -55,7 +55,7 @@ class AsyncLogging : noncopyable {
   void start() RUNG_EXCLUDES(mutex_);
   /// Returns when all lines are written and the back-end has ended. Twice is fine; so is start()
   /// again.
-  void stop() RUNG_EXCLUDES(mutex_);
+  void stop() RUNG_EXCLUDES(mutex_) { stopInstance(); }
 
   /// Makes this the Logger's output, until it is destroyed. A process that calls exit() or returns
   /// from main() loses nothing, since stop() is called for it, nor does one that ends by LOG_FATAL.
@@ -106,7 +106,6 @@ class AsyncLogging : noncopyable {
   std::uint64_t droppedLines_ RUNG_GUARDED_BY(mutex_) = 0;
   std::uint64_t droppedHere_ RUNG_GUARDED_BY(mutex_) = 0;  // behind what is in `filling_`
   std::uint64_t lostLines_ RUNG_GUARDED_BY(mutex_) = 0;    // as of the last round
-  bool attached_ RUNG_GUARDED_BY(mutex_) = false;
   LogFile file_;  // the back-end's alone while there is one, else guarded by mutex_
   std::unique_ptr<Thread> backEnd_;
 };

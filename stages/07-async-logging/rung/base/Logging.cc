@@ -142,6 +142,10 @@ void Logger::setOutput(Output newOutput) {
   output.store(newOutput == nullptr ? writeToStdout : newOutput);
 }
 
+void Logger::unsetOutput(Output oldOutput) {
+  output.compare_exchange_strong(oldOutput, writeToStdout);
+}
+
 void Logger::setFlush(Flush newFlush) {
   flush.store(newFlush);
 }

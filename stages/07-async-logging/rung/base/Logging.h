@@ -54,6 +54,10 @@ class Logger : noncopyable {
   /// Lifetime: other threads may still be in the old output when this returns. All that the old
   /// output uses must outlive their statements.
   static void setOutput(Output output);
+  /// Brings the default back if `output` is the output. What was set meanwhile stays.
+  /// Thread: any.
+  /// Lifetime: as for setOutput().
+  static void unsetOutput(Output output);
 
   /// For an output that holds lines back: how to get them out before an abort. nullptr: no need.
   /// Thread: any.
