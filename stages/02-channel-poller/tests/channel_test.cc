@@ -340,6 +340,30 @@ TEST_CASE("Channel: of the callbacks that one sets, the last one counts, for the
   CHECK(f.callsFor(EPOLLIN).empty());
 }
 
+TEST_CASE("Channel: a callback that lets another one run changes its own when it returns itself") {
+  Fixture f;
+  const SocketPair pair;
+  Channel inner(&f.loop, pair.ours.get());
+  inner.enableReading();
+  inner.setRevents(EPOLLIN);
+  std::string seen;
+  const auto witness = std::make_shared<int>(0);
+  f.channel.setReadCallback([&, witness](Timestamp) {
+    f.channel.setReadCallback([&](Timestamp) { seen += "outer "; });
+    inner.handleEvent(Timestamp());
+    CHECK(witness.use_count() == 2);  // this one is still there
+    seen += "changes ";
+  });
+  inner.setReadCallback(
+      [&](Timestamp) { inner.setReadCallback([&](Timestamp) { seen += "inner "; }); });
+  f.callsFor(EPOLLIN);
+  CHECK(witness.use_count() == 1);
+  f.callsFor(EPOLLIN);
+  inner.handleEvent(Timestamp());
+  CHECK(seen == "changes outer inner ");
+  inner.remove();
+}
+
 TEST_CASE("Channel: outlives its loop without touching it") {
   SocketPair pair;
   auto loop = std::make_unique<EventLoop>();

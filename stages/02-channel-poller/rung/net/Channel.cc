@@ -2,7 +2,8 @@
 
 #include <sys/epoll.h>
 
-#include <vector>
+#include <memory>
+#include <utility>
 
 #include "rung/base/Guarded.h"
 #include "rung/base/Logging.h"
@@ -32,17 +33,15 @@ std::string describe(int fd, std::uint32_t events) {
 
 }  // namespace
 
-/// A handleEvent() that is under way on this thread.
-struct Channel::Running {
-  void makeChanges();
-
+/// What a callback has set, for when it has returned.
+struct Channel::Change {
   Channel* const channel;
-  std::vector<EventCallback> changes;  // set by its callback while that runs
-  Running* const outer;                // the callback may handle an event of another Channel
+  EventCallback make;
+  Change* next;
 };
 
-// Not a member, as that would be 8 bytes for each connection.
-constinit thread_local Channel::Running* Channel::running = nullptr;
+// Of all Channels of the thread. Not a member, as that would be 8 bytes for each connection.
+constinit thread_local Channel::Change* Channel::changes = nullptr;
 
 Channel::Channel(EventLoop* loop, int fd) : loop_(loop), fd_(fd) {
   if (loop == nullptr) LOG_FATAL << "Channel of fd " << fd << " without an EventLoop";
@@ -90,30 +89,35 @@ template <class Callback, class... Arguments>
                                                  Arguments... arguments) {
   runGuarded([&] { callback(arguments...); },
              [&] { return std::string("the ") + kind + " callback of fd " + std::to_string(fd_); });
-  if (!running->changes.empty()) running->makeChanges();
+  if (changed_) makeChanges();
 }
 
 void Channel::changeLater(EventCallback change) {
-  Running* own = running;
-  while (own->channel != this)
-    own = own->outer;
-  own->changes.push_back(std::move(change));
+  Change** end = &changes;
+  while (*end != nullptr)
+    end = &(*end)->next;
+  *end = new Change{this, std::move(change), nullptr};
+  changed_ = true;
 }
 
-void Channel::Running::makeChanges() {
-  do {  // again, if the destructor of a replaced one has set another
-    std::vector<EventCallback> due;
-    due.swap(changes);
-    for (EventCallback& change : due)
-      change();
-  } while (!changes.empty());
+void Channel::makeChanges() {
+  Change** place = &changes;
+  while (*place != nullptr) {
+    if ((*place)->channel != this) {
+      place = &(*place)->next;
+      continue;
+    }
+    const std::unique_ptr<Change> due(*place);
+    *place = due->next;
+    due->make();
+    place = &changes;  // the destructor of a replaced callback may have set another
+  }
+  changed_ = false;
 }
 
 void Channel::handleEvent(Timestamp receiveTime) noexcept {
   std::shared_ptr<void> guard;
   if (tied_ && (guard = tie_.lock()) == nullptr) return;
-  Running self{this, {}, running};
-  running = &self;
   eventHandling_ = true;
   // Each test asks for the present interest too: a callback earlier in the same batch, or the one
   // just before in here, may have switched it off since the kernel was asked.
@@ -127,7 +131,6 @@ void Channel::handleEvent(Timestamp receiveTime) noexcept {
     call("write", writeCallback_);
   }
   eventHandling_ = false;
-  running = self.outer;
 }
 
 // Only with nothing to read. A reset comes with IN and ERR both: there the read callback goes first

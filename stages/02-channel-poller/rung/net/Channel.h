@@ -111,7 +111,7 @@ class Channel : noncopyable {
   static const std::uint32_t kEdgeTriggered;
   static const std::uint32_t kErrorEvent;  // always reported; asking for it makes an interest
 
-  struct Running;
+  struct Change;
 
   /// Sets it at once, or after the running callback has returned: that may be the one in `place`.
   template <class Callback>
@@ -123,12 +123,13 @@ class Channel : noncopyable {
     }
   }
   void changeLater(EventCallback change);
+  void makeChanges();
   template <class Callback, class... Arguments>
   void call(const char* kind, Callback& callback, Arguments... arguments);
   void setInterest(std::uint32_t events);
   void handleHangUpOrError(std::uint32_t happened, Timestamp receiveTime);
 
-  static thread_local Running* running;
+  static thread_local Change* changes;
 
   EventLoop* loop_;
   const int fd_;
@@ -138,6 +139,7 @@ class Channel : noncopyable {
   bool tied_ : 1 = false;
   bool eventHandling_ : 1 = false;
   bool watched_ : 1 = false;
+  bool changed_ : 1 = false;  // there are changes of this one
   std::weak_ptr<void> tie_;
   ReadEventCallback readCallback_;
   EventCallback writeCallback_;
