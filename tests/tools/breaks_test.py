@@ -74,6 +74,8 @@ class Breaks(unittest.TestCase):
                       'the case ends, with status 1'):
             self.assertIn(words, done.stdout)
         self.assertEqual(lines[-1], '4 passed, 5 failed')
+        self.assertIn('ERROR: CHECK( ', lines[lines.index(next(
+            line for line in lines if line.startswith('ok ') and '- 01-caught:' in line)) + 1])
         self.assertNotIn('Which test', done.stdout)
 
     def test_terminal(self):

@@ -80,6 +80,7 @@ class Fix(Repository):
         """a path that no stage issues is refused, with those that are alike"""
         self.refuse_and_write_nothing("no stage issues 'rung/base/AA.cc'; do you mean rung/base/A.cc",
                                       'rung/base/AA.cc')
+        self.assertNotIn('do you mean', self.stage('fix', 'rung/base/Nothing.h').stderr)
 
     def test_no_change(self):
         """without a change there is nothing to do, and it says so"""

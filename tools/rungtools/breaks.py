@@ -23,8 +23,8 @@ the compiler. The last line is optional, for what only a sanitizer sees: address
 Each stage is exported and built once, in build/breaks/; only the files with the named cases are
 compiled. Ends with "N passed, N failed", and exits 1 if one failed.
 
-On a terminal it shows each patch, asks which test will notice it, and shows its progress and the
-assertion that failed. Ctrl-D ends the questions; --no-guess asks none.
+It shows the assertion that failed. On a terminal it shows each patch too, asks which test will
+notice it, and shows its progress. Ctrl-D ends the questions; --no-guess asks none.
 """
 
 import argparse
@@ -130,6 +130,12 @@ def try_patch(builder, patch):
     return ('hangs', '') if hangs else (f'fails with status {status}', said)
 
 
+def complaint_in(said):
+    """The lines that tell what noticed the fault."""
+    found = COMPLAINT.search(said)
+    return found[0].splitlines() if found else []
+
+
 # On a terminal.
 
 class Learner:
@@ -163,11 +169,10 @@ class Learner:
     def tell(self, patch, guess, said):
         """What caught it, once that is seen."""
         print('\r' + ' ' * 92, end='\r')
-        complaint = COMPLAINT.search(said)
         if patch.caught['hangs']:
             print(f'It is not done after {HANG_LIMIT:g} s.')
-        elif complaint:
-            print('\n' + '\n'.join('    ' + line for line in complaint[0].splitlines()) + '\n')
+        elif lines := complaint_in(said):
+            print('\n' + '\n'.join('    ' + line for line in lines) + '\n')
         if guess:
             print('Your guess was right.' if guess == 'right' else
                   f'Not your guess, but: {patch.caught["case"] or COMPILER}')
@@ -210,6 +215,9 @@ def run_all(patches, arguments):
                 learner.tell(patch, guess, said)
             print(f'ok {number} - {patch.name}: {patch.breaks}: {patch.caught[0]}: {verdict} '
                   f'({time.monotonic() - start:.1f} s)', flush=True)
+            if not learner:
+                for line in complaint_in(said):
+                    print(f'# {line}', flush=True)
         except (BreakError, BuildFailed, stages.TreeError) as error:
             failed += 1
             print(f'not ok {number} - {patch.name}: {patch.breaks}', flush=True)

@@ -35,7 +35,9 @@ def fix(tree: Tree, name: str, skipped: list) -> None:
     path = re.sub(r"^(\./)?stages/[^/]+/", "", name)
     versions = {stage: stage.dir / path for stage in tree.stages if path in stage.files}
     if not versions:
-        near = difflib.get_close_matches(path, overlay(tree.stages), 3)
+        issued = {issued.rpartition("/")[2]: issued for issued in overlay(tree.stages)}
+        near = [issued[match] for match in
+                difflib.get_close_matches(path.rpartition("/")[2], issued, 3, cutoff=0.75)]
         raise TreeError(f"no stage issues '{path}'" + (f"; do you mean {' or '.join(near)}?"
                                                        if near else ""))
     if git(tree, "rev-parse", "HEAD") is None:
