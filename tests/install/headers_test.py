@@ -68,7 +68,7 @@ class Headers(unittest.TestCase):
         self.together('clang++')
 
     def test_alone(self):
-        """each header that no .cc includes first compiles alone, without a warning"""
+        """each header compiles alone, without a warning"""
         self.assertTrue(WITHOUT_SOURCE)
         def alone(header):
             self.takes(CXX, '-std=c++20', *WARNINGS, '-include', header, '-x', 'c++', '-')
