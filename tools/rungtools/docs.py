@@ -45,7 +45,7 @@ Also checked:
   diagrams   mermaid: the first word; all of it if node finds the packages mermaid and jsdom
   promises   docs/guarantees.md: each bullet `- **promise** …` has a test link
   questions  docs/interview/*.md: each `## question` has an id, the parts of an answer in order, and
-             a line `**How it is known:** KINDS — PROOFS`: demonstrated by [test](PATH "name"),
+             a line `**How it is known:** KINDS — PROOFS`: demonstrated by [name](PATH "name"),
              measured by [bench](PATH "name") or cited by a link to the web; each test case in
              tests/facts/ is cited by a page there
 """

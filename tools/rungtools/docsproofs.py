@@ -64,7 +64,7 @@ def check_guarantees(context, document):
             text = document.visible[bullet.start(1):bullet.end(1)]
             yield Problem(document.name, document.line_at(bullet.start()), 'promise',
                           f'no test is linked to "{" ".join(text.split())}"; '
-                          'write [test](PATH "name of the test")')
+                          'write [name of the test](PATH "name of the test")')
 
 
 def check_interview(context, documents):

@@ -15,7 +15,7 @@ PARTS = ('In 30 seconds.', 'In full.', 'They ask next.', 'Often wrong.', 'How it
          'Run it:')
 PART = re.compile(r'^\*\*(' + '|'.join(re.escape(part) for part in PARTS) + r')\*\*', re.M)
 ID = re.compile(r'<!-- id: (\S+) -->')
-PROOF = re.compile(r'\[(test|bench)\]\(([^)\s]+)\s+"([^"]+)"\)')
+PROOF = re.compile(r'\[([^\]]+)\]\(([^)\s]+)\s+"([^"]+)"\)')  # [bench] or a test's name
 CITATION = re.compile(r'\[([^\]]+)\]\((https?://[^)\s]+)\)')
 # What is said of how an answer is known, and the kind of proof that it takes.
 KINDS = {'demonstrated': 'test', 'measured': 'bench', 'cited': 'cite'}
@@ -64,8 +64,9 @@ def questions_of(document):
         pieces = PART.split(body)
         parts = {name: text.strip() for name, text in zip(pieces[1::2], pieces[2::2])}
         known = parts.get('How it is known:', '')
-        proofs = [Proof(kind, (document.path.parent / path).resolve(), name)
-                  for kind, path, name in PROOF.findall(known)]
+        proofs = [Proof('bench' if text == 'bench' else 'test',
+                        (document.path.parent / path).resolve(), name)
+                  for text, path, name in PROOF.findall(known)]
         proofs += [Proof('cite', address, name) for name, address in CITATION.findall(known)]
         kinds = [kind.strip() for kind in known.split('—')[0].split(',') if kind.strip()]
         yield Question(document.name, first + 1, id_mark[1] if id_mark else '',
