@@ -94,6 +94,12 @@ class Chapter(docs_tree.DocsCase):
         self.assert_refused(text.replace('| new | 4', '| new | 5'), ':1: stage-files: the table')
         self.assert_refused('<!-- stage-files: 09 -->\n', 'there is no stage 09')
 
+    def test_case_count(self):
+        """a chapter's count of test cases must be its stage's"""
+        self.assert_good('These are 2 test cases.\n')
+        self.assert_refused('These are\n3 test cases.\n', 'docs/tutorial/01-one.md:2: cases:',
+                            'stage 01 has 2')
+
     def test_names(self):
         """what stands in backticks must be in the stages up to the page's"""
         self.assert_good('`Tap`, `Tap::open`, `Tap::open(int turns)`, `open_`, `Turn::left`, '

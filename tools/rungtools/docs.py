@@ -37,6 +37,7 @@ Also checked:
   links      the target exists; #anchor is a heading there by GitHub's rule; #L10 is a line there
   tests      a link to a test file whose title names a test: [test](../x_test.cc "name of the case");
              a text with a colon in it is the name, too
+  cases      docs/tutorial/NN-*.md: "27 test cases" is the number of stage NN
   names      docs/tutorial/NN-*.md: what stands in backticks exists in stages 01 to NN (see
              tools/rungtools/docsnames.py): identifiers, Class::member, files. Not checked: std::
              names, manual pages as read(2), capitals but LOG_ and RUNG_, flags, short lists of C++,
@@ -138,6 +139,7 @@ def check_document(context, document):
                           'a console block shows output, so it needs a mark: <!-- output: … -->')
     yield from docspages.check_links(context, document)
     yield from docsproofs.check_tests(context, document)
+    yield from docsproofs.check_case_counts(context, document)
     yield from docsnames.check(context, document)
     if document.name == 'docs/guarantees.md':
         yield from docsproofs.check_guarantees(context, document)

@@ -2,7 +2,7 @@
 
 import re
 
-from . import cppscan, interview
+from . import cppscan, interview, stages
 from .docspages import DocsError, Problem
 from .docsquote import STRING, near, test_names, unquoted
 
@@ -51,6 +51,17 @@ def check_tests(context, document):
                                     f'{near(match[2], names)}')
             except DocsError as error:
                 yield Problem(document.name, mark.index + 1, 'test', str(error))
+
+
+def check_case_counts(context, document):
+    """A chapter that says "27 test cases" means its stage."""
+    page = re.match(r'docs/tutorial/(\d\d)-', document.name)
+    stage = next((s for s in context.tree.stages if page and s.number == page[1]), None)
+    for said in re.finditer(r'\b(\d+) test cases\b', document.prose) if stage else ():
+        count = sum(stages.test_case_count(stage.test_path(test)) for test in stage.tests)
+        if int(said[1]) != count:
+            yield Problem(document.name, document.line_at(said.start()), 'cases',
+                          f'says {said[1]} test cases; stage {stage.number} has {count}')
 
 
 def check_guarantees(context, document):
