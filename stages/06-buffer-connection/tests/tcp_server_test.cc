@@ -426,6 +426,21 @@ TEST_CASE("TcpServer: destroyed by the callback that prepares its threads, it do
   CHECK_FALSE(Client(address).connected());
 }
 
+TEST_CASE("TcpServer: destroyed before its loop comes to its stop, it answers nobody") {
+  EventLoop loop;
+  auto server = std::make_unique<TcpServer>(&loop, InetAddress::loopback(0), "brief");
+  server->start();
+  const auto witness = std::make_shared<int>(0);
+  bool answered = false;
+  server->stopAccepting();
+  server->stop(1s, [&answered, witness](TcpServer::StopResult) { answered = true; });
+  server.reset();
+  loop.queueInLoop([&] { loop.quit(); });
+  loop.loop();
+  CHECK_FALSE(answered);
+  CHECK(witness.use_count() == 1);
+}
+
 // What is left of the server lives as long as its start() is under way.
 TEST_CASE("TcpServer: a stop that comes when it is destroyed drops its callback, uncalled") {
   EventLoop loop;
