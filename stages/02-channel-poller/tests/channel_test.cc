@@ -364,6 +364,29 @@ TEST_CASE("Channel: a callback that lets another one run changes its own when it
   inner.remove();
 }
 
+// Two Channels are handling an event then, and the one whose callback is set is the outer one.
+TEST_CASE("Channel: a callback that is run within another's may replace that one") {
+  Fixture f;
+  Channel inner(&f.loop, f.pair.theirs.get());
+  inner.enableReading();
+  std::string seen;
+  inner.setReadCallback(
+      [&](Timestamp) { f.channel.setReadCallback([&](Timestamp) { seen += "second "; }); });
+  const auto witness = std::make_shared<int>(0);
+  f.channel.setReadCallback([&, witness](Timestamp) {
+    inner.setRevents(EPOLLIN);
+    inner.handleEvent(Timestamp());
+    CHECK(witness.use_count() == 2);
+    seen += "first ";
+  });
+  f.callsFor(EPOLLIN);
+  CHECK(witness.use_count() == 1);
+  CHECK(seen == "first ");
+  f.callsFor(EPOLLIN);
+  CHECK(seen == "first second ");
+  inner.remove();
+}
+
 TEST_CASE("Channel: outlives its loop without touching it") {
   SocketPair pair;
   auto loop = std::make_unique<EventLoop>();
@@ -375,6 +398,23 @@ TEST_CASE("Channel: outlives its loop without touching it") {
   channel.enableReading();
   channel.disableAll();
   channel.remove();
+}
+
+TEST_CASE("Channel: when its loop goes, a tied one calls its close callback, or nothing at all") {
+  for (const bool withCallback : {true, false}) {
+    CAPTURE(withCallback);
+    SocketPair pair;
+    auto loop = std::make_unique<EventLoop>();
+    Channel channel(loop.get(), pair.ours.get());
+    Recorder recorder(channel);
+    if (!withCallback) channel.setCloseCallback(nullptr);
+    const auto owner = std::make_shared<int>(1);
+    channel.tie(owner);
+    channel.enableReading();
+    loop.reset();
+    CHECK(recorder.calls == (withCallback ? "c" : ""));
+    CHECK(channel.ownerLoop() == nullptr);
+  }
 }
 
 TEST_CASE("Channel: describes its interest and what happened") {

@@ -1,5 +1,7 @@
 // One table of tests for both demultiplexers, driven through an EventLoop.
 
+#include "rung/net/Poller.h"
+
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <malloc.h>
@@ -12,6 +14,7 @@
 #include <memory>
 #include <new>
 #include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -26,6 +29,7 @@
 
 using rung::Channel;
 using rung::EventLoop;
+using rung::Poller;
 using rung::PollerKind;
 using rung::Timestamp;
 using rung::UniqueFd;
@@ -37,6 +41,8 @@ using rung::testing::runInChild;
 using rung::testing::runRounds;
 using rung::testing::SocketPair;
 using rung::testing::take;
+
+using namespace std::chrono_literals;
 
 namespace {
 
@@ -444,6 +450,23 @@ TEST_CASE("Poller: without memory for all that are ready, they are told of in pa
     channel->remove();
 }
 
+// With room for none, epoll_wait(2) would refuse the call.
+TEST_CASE("EpollPoller: a wait that has no memory for one event throws, and the next one is good") {
+  const std::unique_ptr<Poller> poller = Poller::create(PollerKind::epoll);
+  Poller::ChannelList ready;
+  bool thrown = false;
+  try {
+    const NoMemory none;
+    (void)poller->poll(0ms, ready);
+  } catch (const std::bad_alloc&) {
+    thrown = true;
+  }
+  CHECK(thrown);
+  (void)poller->poll(0ms, ready);
+  CHECK(ready.empty());
+  CHECK(ready.capacity() > 0);
+}
+
 // With poll(2) a Channel was in one of two tables, and its removal wrote behind the other; with
 // epoll it was the kernel's but not ours, and the next attempt aborted.
 TEST_CASE("Poller: a registration for which there is no memory changes nothing") {
@@ -500,6 +523,38 @@ TEST_CASE("Poller: removing a Channel that this loop does not have aborts") {
     SocketPair pair;
     Channel channel(&loop, pair.ours.get());
     loop.removeChannel(&channel);
+  });
+  CHECK(child.aborted());
+  CHECK(child.says("is of another loop"));
+}
+
+// Each Channel knows its place in the table of its own loop, and the other table has such a place,
+// too.
+TEST_CASE("Poller: a Channel at the same place in another loop's table is not taken for it") {
+  const PollerKind kind = eachPoller();
+  /// Two loops with a Channel each; `work` gets the second loop, on its thread, and both Channels.
+  const auto withTwo = [kind](auto work) {
+    EventLoop loop(kind);
+    SocketPair pair;
+    Channel foreign(&loop, pair.ours.get());
+    foreign.enableReading();
+    std::thread([&] {
+      EventLoop other(kind);
+      Channel own(&other, pair.theirs.get());
+      own.enableReading();
+      work(other, own, foreign);
+      own.remove();
+    }).join();
+    CHECK(loop.hasChannel(&foreign));
+    foreign.remove();
+  };
+  withTwo([](EventLoop& loop, Channel& own, Channel& foreign) {
+    CHECK(own.index() == foreign.index());
+    CHECK(loop.hasChannel(&own));
+    CHECK_FALSE(loop.hasChannel(&foreign));
+  });
+  const auto child = runInChild([&] {
+    withTwo([](EventLoop& loop, Channel&, Channel& foreign) { loop.removeChannel(&foreign); });
   });
   CHECK(child.aborted());
   CHECK(child.says("is of another loop"));

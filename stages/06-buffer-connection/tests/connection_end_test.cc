@@ -150,6 +150,21 @@ TEST_CASE("TcpConnection ends: to a peer that reads no more send fails, and rais
   CHECK_FALSE(f.connection->send("x"));
 }
 
+TEST_CASE("TcpConnection ends: one that is up, or down, is not brought up once more") {
+  std::string calls;
+  rung::ConnectionProfile profile;
+  profile.callbacks.connection = [&](const TcpConnectionPtr& connection) {
+    calls += connection->connected() ? "up " : "down ";
+  };
+  Alone f(std::move(profile));
+  f.connection->connectEstablished();
+  CHECK(calls == "up ");
+  f.connection->connectDestroyed();
+  f.connection->connectEstablished();
+  CHECK(calls == "up down ");
+  CHECK_FALSE(f.connection->connected());
+}
+
 TEST_CASE("TcpConnection ends: the server is destroyed in the message callback, on the base loop") {
   Observed* self = nullptr;
   Observed f([&](TcpServer& s) {

@@ -14,22 +14,29 @@
 
 #include "rung/net/TcpConnection.h"
 
+#include "tests/support/Alone.h"
 #include "tests/support/ChildProcess.h"
 #include "tests/support/Client.h"
+#include "tests/support/LoopRounds.h"
 #include "tests/support/OneConnection.h"
 #include "tests/support/ServerThread.h"
+#include "tests/support/Sockets.h"
 
 using rung::Buffer;
 using rung::TcpConnectionPtr;
 using rung::TcpServer;
 using rung::Timestamp;
+using rung::testing::Alone;
 using rung::testing::Client;
 using rung::testing::echo;
 using rung::testing::eventually;
 using rung::testing::OneConnection;
 using rung::testing::pattern;
+using rung::testing::put;
 using rung::testing::runInChild;
+using rung::testing::runRounds;
 using rung::testing::ServerThread;
+using rung::testing::take;
 
 namespace {
 
@@ -218,6 +225,43 @@ TEST_CASE("TcpConnection: a writeComplete that sends the next piece streams with
 
 // One urgent byte raises EPOLLPRI, and the read after it finds nothing: muduo logs an error for
 // each, as fast as a peer can send them.
+// Somebody else who has the socket, such as a forked child, takes the room between the event and
+// the write.
+TEST_CASE("TcpConnection: a write that finds no room, though the event said so, is tried again") {
+  constexpr std::size_t kMuch = 1 << 20;  // more than the kernel takes of a socket pair
+  int fd = -1;
+  std::size_t ofOther = 0;
+  rung::ConnectionProfile profile;
+  profile.callbacks.message = [&](const TcpConnectionPtr&, Buffer& buffer, Timestamp) {
+    buffer.retrieveAll();
+    const std::string piece(10'000, 'y');
+    for (ssize_t n = 0; n >= 0; n = ::send(fd, piece.data(), piece.size(), MSG_DONTWAIT))
+      ofOther += static_cast<std::size_t>(n);
+  };
+  Alone f(std::move(profile));
+  fd = f.fd;
+  CHECK(f.connection->send(std::string(kMuch, 'x')));
+  const std::size_t waiting = f.connection->outputBytes();
+  REQUIRE(waiting > 0);
+  std::size_t received = 0;
+  const auto takeAll = [&] {
+    while (const std::size_t more = take(f.pair.theirs.get(), 1 << 20).size())
+      received += more;
+  };
+  takeAll();
+  CHECK(put(f.pair.theirs, "x"));
+  runRounds(f.loop, 1);  // both events come together, and the read callback goes first
+  CHECK(ofOther > 0);
+  CHECK(f.connection->outputBytes() == waiting);
+  for (int rounds = 0; f.connection->outputBytes() > 0 && rounds < 10'000; ++rounds) {
+    takeAll();
+    runRounds(f.loop, 1);
+  }
+  takeAll();
+  CHECK(f.connection->connected());
+  CHECK(received == kMuch + ofOther);
+}
+
 TEST_CASE("TcpConnection: urgent bytes neither end the connection nor reach the log") {
   const auto child = runInChild([] {
     const ServerThread server([](TcpServer& s) { s.setMessageCallback(echo); });

@@ -150,6 +150,23 @@ TEST_CASE("TcpServer stopAccepting: who waits in the kernel's queue is served, s
   }
 }
 
+// The stop went on with a server that was gone.
+TEST_CASE("TcpServer stop: the server is destroyed by the callback of one that waited") {
+  ServerThread* self = nullptr;
+  ServerThread server([&](TcpServer& s) {
+    s.setConnectionCallback([&](const TcpConnectionPtr&) { self->ownership().reset(); });
+  });
+  self = &server;
+  std::vector<std::unique_ptr<Client>> clients;
+  {
+    const BlockedLoop loop(server.loop(), [&] { server.server().stop(30s); });
+    for (int i = 0; i < 3; ++i)
+      clients.push_back(std::make_unique<Client>(server.address()));
+  }
+  for (const auto& client : clients)
+    CHECK(client->receiveAll().empty());
+}
+
 // Each destructor waited for the other's loop, which waited in the other destructor. A child, since
 // a hang would last.
 TEST_CASE("TcpServer: two loops may each destroy the other's server") {

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <future>
 #include <memory>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -394,6 +395,27 @@ TEST_CASE("TcpServer: another thread that destroys it waits for the memory that 
   }
 }
 
+TEST_CASE("TcpServer: a newcomer that is made, but finds no memory for its place, is closed") {
+  std::atomic<int> ups{0};
+  ServerThread f([&](TcpServer& server) {
+    server.setMessageCallback(echo);
+    server.setConnectionCallback([&](const TcpConnectionPtr& c) { ups += c->connected(); });
+  });
+  std::optional<NoMemory> none;
+  f.inLoop([&] { none.emplace(1, 1); });
+  Client unlucky(f.address());
+  CHECK(unlucky.receiveAll().empty());
+  CHECK(unlucky.lastError() == 0);
+  f.inLoop([&] { none.reset(); });
+  CHECK(ups == 0);
+  CHECK(f.server().connectionCount() == 0);
+  Client next(f.address());
+  CHECK(next.send("x"));
+  CHECK(next.receive(1) == "x");
+  CHECK(ups == 1);
+  CHECK(f.server().connectionCount() == 1);
+}
+
 TEST_CASE("TcpServer: destroyed by the callback that prepares its threads, it does not start") {
   EventLoop loop;
   auto server = std::make_unique<TcpServer>(&loop, InetAddress::loopback(0), "brief");
@@ -402,6 +424,41 @@ TEST_CASE("TcpServer: destroyed by the callback that prepares its threads, it do
   server->start();
   CHECK(server == nullptr);
   CHECK_FALSE(Client(address).connected());
+}
+
+TEST_CASE("TcpServer: destroyed before its loop comes to its stop, it answers nobody") {
+  EventLoop loop;
+  auto server = std::make_unique<TcpServer>(&loop, InetAddress::loopback(0), "brief");
+  server->start();
+  const auto witness = std::make_shared<int>(0);
+  bool answered = false;
+  server->stopAccepting();
+  server->stop(1s, [&answered, witness](TcpServer::StopResult) { answered = true; });
+  server.reset();
+  loop.queueInLoop([&] { loop.quit(); });
+  loop.loop();
+  CHECK_FALSE(answered);
+  CHECK(witness.use_count() == 1);
+}
+
+// What is left of the server lives as long as its start() is under way.
+TEST_CASE("TcpServer: a stop that comes when it is destroyed drops its callback, uncalled") {
+  EventLoop loop;
+  auto server = std::make_unique<TcpServer>(&loop, InetAddress::loopback(0), "brief");
+  const auto witness = std::make_shared<int>(0);
+  bool answered = false;
+  bool ran = false;
+  server->setThreadInitCallback([&](EventLoop*) {
+    server->stop(1s, [&answered, witness](TcpServer::StopResult) { answered = true; });
+    server.reset();
+    loop.queueInLoop([&] { loop.quit(); });
+    loop.loop();
+    CHECK(witness.use_count() == 1);
+    ran = true;
+  });
+  server->start();
+  CHECK(ran);
+  CHECK_FALSE(answered);
 }
 
 TEST_CASE("TcpServer: destroyed by another thread when its loop is gone") {

@@ -6,20 +6,24 @@
 #include <chrono>
 #include <future>
 #include <memory>
+#include <optional>
 #include <semaphore>
 #include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "rung/base/CountDownLatch.h"
 #include "rung/net/EventLoop.h"
 
+#include "tests/support/Allocations.h"
 #include "tests/support/ChildProcess.h"
 #include "tests/support/Client.h"
 #include "tests/support/Process.h"
 #include "tests/support/ServerThread.h"
 
 using namespace std::chrono_literals;
+using rung::CountDownLatch;
 using rung::EventLoop;
 using rung::InetAddress;
 using rung::TcpConnectionPtr;
@@ -28,6 +32,7 @@ using rung::testing::allowDescriptors;
 using rung::testing::Client;
 using rung::testing::echo;
 using rung::testing::eventually;
+using rung::testing::NoMemory;
 using rung::testing::runInChild;
 using rung::testing::ServerThread;
 
@@ -155,6 +160,52 @@ TEST_CASE("TcpServer idle timeout: the server is destroyed by the callback of an
   Client second(server.address());
   CHECK(first.receiveAll().empty());
   CHECK(second.receiveAll().empty());
+}
+
+// A connection is made, and finds no memory for its place among the others, or in the wheel, which
+// asks for some twice.
+TEST_CASE("TcpServer idle timeout: a newcomer that the wheel has no memory for is closed") {
+  for (int granted = 1; granted <= 3; ++granted) {
+    CAPTURE(granted);
+    std::atomic<int> ups{0};
+    ServerThread server([&](TcpServer& s) {
+      s.setIdleTimeout(24h, 1h);  // no tick meanwhile
+      s.setMessageCallback(echo);
+      s.setConnectionCallback([&](const TcpConnectionPtr& c) { ups += c->connected(); });
+    });
+    std::optional<NoMemory> none;
+    server.inLoop([&] { none.emplace(granted, 1); });
+    Client unlucky(server.address());
+    CHECK(unlucky.receiveAll().empty());
+    CHECK(unlucky.lastError() == 0);
+    server.inLoop([&] { none.reset(); });
+    CHECK(ups == 0);
+    CHECK(server.server().connectionCount() == 0);
+    Client next(server.address());
+    CHECK(next.send("x"));
+    CHECK(next.receive(1) == "x");
+    CHECK(ups == 1);
+    CHECK(server.server().connectionCount() == 1);
+  }
+}
+
+TEST_CASE("TcpServer idle timeout: when the server is gone, its loop hears of no more ticks") {
+  ServerThread server([](TcpServer& s) { s.setIdleTimeout(1s, 1ms); });
+  const auto waitInLoop = [&](std::chrono::milliseconds time) {
+    CountDownLatch over(1);
+    server.loop()->runAfter(time, [&] { over.countDown(); });
+    over.wait();
+  };
+  const auto rounds = [&] {
+    std::uint64_t count = 0;
+    server.inLoop([&] { count = server.loop()->iteration(); });
+    return count;
+  };
+  server.destroyServer();
+  waitInLoop(5ms);  // the last tick, which finds nobody
+  const std::uint64_t before = rounds();
+  waitInLoop(50ms);
+  CHECK(rounds() - before < 10);
 }
 
 // "Never" killed the process at the first connection, for want of memory, where nothing may throw.

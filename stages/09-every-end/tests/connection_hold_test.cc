@@ -14,16 +14,27 @@
 #include <utility>
 #include <vector>
 
+#include "rung/base/CountDownLatch.h"
 #include "rung/base/ThreadPool.h"
+#include "rung/net/ConnectionSet.h"
+#include "rung/net/EventLoop.h"
 
 #include "tests/support/Client.h"
+#include "tests/support/LoopRounds.h"
 #include "tests/support/Observed.h"
 #include "tests/support/Process.h"
 #include "tests/support/ServerThread.h"
+#include "tests/support/Sockets.h"
 
 using namespace std::chrono_literals;
 using rung::Buffer;
 using rung::CloseReason;
+using rung::ConnectionProfile;
+using rung::ConnectionSet;
+using rung::CountDownLatch;
+using rung::EventLoop;
+using rung::InetAddress;
+using rung::Socket;
 using rung::TcpConnection;
 using rung::TcpConnectionPtr;
 using rung::TcpServer;
@@ -34,7 +45,9 @@ using rung::testing::Client;
 using rung::testing::eventually;
 using rung::testing::Observed;
 using rung::testing::pattern;
+using rung::testing::runRounds;
 using rung::testing::ServerThread;
+using rung::testing::SocketPair;
 
 namespace {
 
@@ -282,6 +295,48 @@ TEST_CASE("TcpConnection close: each of several has its own time, and the server
     CHECK(eventually([&] { return server.server().connectionCount() == 1; }));
   }
   CHECK(stopped == 1);
+}
+
+TEST_CASE("TcpConnection close: the time ends after the server and the connection are gone") {
+  Observed f;
+  TcpConnectionPtr connection = f.connection();
+  const std::weak_ptr<TcpConnection> gone = connection;
+  CountDownLatch later(1);
+  f.server.inLoop([&] {
+    connection->close(1ms);
+    f.server.ownership().reset();
+    connection.reset();
+    CHECK(gone.expired());
+    f.server.loop()->runAfter(1ms, [&] { later.countDown(); });  // runs behind the other timer
+  });
+  later.wait();
+  CHECK(f.ended() == 0);
+  CHECK(f.client.receiveAll().empty());
+  CHECK(f.client.lastError() == 0);
+}
+
+// No server leaves a connection behind that is up; its set may be gone all the same.
+TEST_CASE("TcpConnection close: without an owner that would cut it, it waits for its peer") {
+  EventLoop loop;
+  SocketPair pair;
+  ConnectionProfile profile;
+  profile.loop = &loop;
+  profile.mailbox = loop.mailbox();
+  auto set =
+      ConnectionSet::create(std::move(profile), std::make_shared<ConnectionSet::Counts>(), {});
+  const auto connection = std::make_shared<TcpConnection>(
+      set->profile(), 1, Socket(std::move(pair.ours)), InetAddress());
+  connection->connectEstablished();
+  set.reset();
+  connection->close(0ms);
+  runRounds(loop, 3);
+  CHECK(connection->connected());
+  char byte;
+  CHECK(read(pair.theirs.get(), &byte, 1) == 0);  // the FIN
+  pair.theirs.reset();
+  runRounds(loop, 3);
+  CHECK_FALSE(connection->connected());
+  CHECK(connection->closeReason() == CloseReason::local);
 }
 
 TEST_CASE("TcpConnection close: forceClose() does not wait for it, nor does a hold prolong it") {

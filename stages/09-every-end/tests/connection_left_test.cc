@@ -71,6 +71,23 @@ TEST_CASE("TcpConnection left: callbacks of its own may say that reading is not 
   CHECK(f.connection->isReading());
 }
 
+TEST_CASE("TcpConnection left: callbacks of its own may say that what waits is not much") {
+  ConnectionProfile profile;
+  profile.callbacks.limits = {.highWaterMark = 1, .lowWaterMark = 0};
+  Alone f(std::move(profile));
+  CHECK(f.connection->send(kMuch));
+  REQUIRE_FALSE(f.connection->isReading());
+  auto own = std::make_shared<rung::ConnectionCallbacks>();
+  own->limits = {.highWaterMark = 2 * kMuch.size(), .lowWaterMark = kMuch.size()};
+  std::size_t low = 0;
+  own->lowWaterMark = [&](const TcpConnectionPtr&, std::size_t bytes) { low = bytes; };
+  f.connection->setCallbacks(own);
+  CHECK(f.connection->isReading());
+  runRounds(f.loop, 2);
+  CHECK(low > 0);
+  CHECK(low == f.connection->outputBytes());
+}
+
 TEST_CASE("TcpConnection left: with a high-water mark of 0, nothing unsent is not too much") {
   int calls = 0;
   ConnectionProfile profile;

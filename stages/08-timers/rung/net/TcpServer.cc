@@ -204,6 +204,7 @@ void TcpServer::Core::stop(std::chrono::steady_clock::duration deadline,
   phase_ = Phase::asking;
   deadline_ = deadlineAfter(deadline);
   stopAccepting();
+  if (phase_ != Phase::asking) return;  // a callback for one that waited has destroyed it
   cutBefore_ = counts->cut;
   stoppedWith_ = counts->live;
   askToDrain();
