@@ -3,6 +3,7 @@
 
 import os
 import pathlib
+import subprocess
 import sys
 import unittest
 import unittest.mock
@@ -47,14 +48,25 @@ class Outputs(docs_tree.DocsCase):
                       self.update('<!-- output: echo $PWD/docs -->\n'))
 
     def test_pinned(self):
-        """a pinned output is recorded by --pinned alone; its paths must exist"""
+        """a pinned output is recorded by refresh alone, with its commit; its paths must exist"""
         mark = '<!-- output(pinned): bash tools/count.sh -->\n'
         self.assert_refused(mark + '```text\nx\n```\n', 'there is no tools/count.sh')
         self.write('tools/count.sh', 'echo 7\n')
         self.assert_refused(mark + '```text\n```\n', 'nothing is recorded')
         self.assertEqual(self.update(mark + '```text\n6\n```\n'), mark + '```text\n6\n```\n')
         self.assert_good()
-        self.assertIn('\n7\n', self.update(mark + '```text\n6\n```\n', '--pinned'))
+        self.assertIn('git failed', self.run_tool('refresh').stderr)
+        for command in (['init', '-q'], ['add', '.'],
+                        ['-c', 'user.name=a', '-c', 'user.email=a', 'commit', '-qm', 'one']):
+            subprocess.run(['git', *command], cwd=self.root, check=True)
+        done = self.run_tool('refresh')
+        self.assertEqual((done.returncode, done.stderr), (0, ''))
+        self.assertRegex(self.page.read_text(),
+                         r'^<!-- output\(pinned at [0-9a-f]{7}\): .*\n```text\n7\n```\n$')
+        self.write('tools/count.sh', 'exit 3\n')
+        self.assertIn('exits with 3, not 0', self.run_tool('refresh').stderr)
+        self.assert_refused(mark.replace('pinned', 'pinned at noon') + '```text\n7\n```\n',
+                            'unknown option "pinned at noon"')
 
     def test_build(self):
         """$BUILD is the build directory; without one the output is left out, with a message"""

@@ -2,10 +2,11 @@
 
     tools/docs check  [FILE...]    says what is not so, and exits 1
     tools/docs update [FILE...]    writes the blocks that marks ask for; then checks
+    tools/docs refresh [FILE...]   as update, and records pinned outputs anew; builds the stages that
+                                   their commands name, in build/NN
 
   --build DIR   a build directory, for outputs whose command holds $BUILD; without it they are
                 skipped, with a message
-  --pinned      update records pinned outputs anew
 
 A mark is a comment on a line of its own. `update` writes the fenced block below it, and adds one
 where there is none; never edit such a block by hand.
@@ -24,7 +25,8 @@ where there is none; never edit such a block by hand.
                                     command, with build/test for $BUILD. `…` stands for any text in
                                     a line, alone on a line for any lines; update keeps it as long as
                                     the rest is true
-  <!-- output(pinned): COMMAND -->  recorded by `update --pinned` only. check sees that the programs
+  <!-- output(pinned): COMMAND -->  recorded by `refresh` only, which writes at which commit:
+                                    output(pinned at 1234567). check sees that the programs
                                     and paths that it names exist
   <!-- output(exit 1): COMMAND -->  the exit status that is expected, if not 0; also (pinned, exit 1)
   <!-- stage-files: NN -->          a table: the stage's files, new and replaced, with their lines
@@ -57,6 +59,7 @@ from pathlib import Path
 
 from . import ROOT, docsmermaid, docsnames, docsoutput, docspages, docsproofs, docsquote, stages
 from .docspages import DocsError, Problem
+from .process import BuildFailed
 
 QUOTES = {'file': 'quoted-file', 'code': 'quoted-code'}
 OTHERS = {'output', 'stage-files', 'test', 'names', 'id'}  # id: what tools/quiz calls a question
@@ -180,9 +183,14 @@ def update(context, document):
     for mark in document.marks:
         try:
             edit = new_lines(context, document, mark)
-        except DocsError:  # which the check that follows reports
+        except DocsError as error:
+            if context.refresh:  # else the check that follows reports it
+                context.say(f'{document.name}:{mark.index + 1}: {error}')
             continue
         if edit:
+            if mark.kind == 'output' and context.refresh:
+                line = docsoutput.stamped(context, document.lines[mark.index])
+                edits.append((mark.index, mark.index + 1, [line]))
             edits.append(edit)
     lines = list(document.lines)
     for first, last, wanted in reversed(edits):
@@ -200,8 +208,7 @@ def parse_arguments():
     parser.add_argument('--root', type=Path, default=ROOT,
                         help='another tree')
     parser.add_argument('--build', type=Path, metavar='DIR', help='what $BUILD stands for')
-    parser.add_argument('--pinned', action='store_true', help='record pinned outputs anew')
-    parser.add_argument('command', choices=['check', 'update'])
+    parser.add_argument('command', choices=['check', 'update', 'refresh'])
     parser.add_argument('files', nargs='*', type=Path, metavar='FILE',
                         help='some documents only (all)')
     arguments = parser.parse_args()
@@ -217,10 +224,18 @@ def main():
     arguments = parse_arguments()
     root = arguments.root.resolve()
     paths = [p.resolve() for p in arguments.files] or docspages.document_paths(root)
-    context = docspages.Context(root, arguments.build, arguments.pinned)
-    if arguments.command == 'update':
+    context = docspages.Context(root, arguments.build, arguments.command == 'refresh')
+    if arguments.command != 'check':
+        if context.refresh:
+            try:
+                docsoutput.prepare(context, [context.document(path) for path in paths])
+            except BuildFailed as error:
+                print(f'tools/docs: {error}', file=sys.stderr)
+                return 1
         for path in paths:
             update(context, context.document(path))
+        for message in context.messages:
+            print(message, file=sys.stderr)
         context = docspages.Context(root, arguments.build)
     problems = check(context, [context.document(p) for p in paths], not arguments.files)
     for problem in problems:

@@ -21,12 +21,12 @@ def parse_options(mark):
     pinned, status = False, 0
     for option in filter(None, (o.strip() for o in mark.options.split(','))):
         exit_status = re.fullmatch(r'exit (\d+)', option)
-        if option == 'pinned':
+        if re.fullmatch(r'pinned( at [0-9a-f]{7,})?', option):
             pinned = True
         elif exit_status:
             status = int(exit_status[1])
         else:
-            raise DocsError(f'unknown option "{option}"; known are pinned and exit N')
+            raise DocsError(f'unknown option "{option}"; known are pinned, pinned at COMMIT and exit N')
     return pinned, status
 
 
@@ -40,7 +40,7 @@ def check(context, mark):
         raise DocsError(f'the block shows `{shown}`, and the mark says `{prompt(command)}`')
     if pinned:
         if not expected.strip():
-            raise DocsError(f'nothing is recorded of `{command}`; run `tools/docs --pinned update`')
+            raise DocsError(f'nothing is recorded of `{command}`; run `tools/docs refresh`')
         context.count('outputs pinned')
         return
     try:
@@ -58,7 +58,7 @@ def check(context, mark):
 def updated(context, mark):
     """The new text of the block; None to leave it."""
     pinned, status = parse_options(mark)
-    if pinned and not context.pinned:
+    if pinned and not context.refresh:
         return None
     old = mark.block.text if mark.block else ''
     shown, expected = split(old)
@@ -70,6 +70,25 @@ def updated(context, mark):
     line = f'{prompt(mark.argument)}\n' if shown is not None or not old else ''
     body = expected if old and matches(expected, printed) else printed
     return line + body
+
+
+def stamped(context, line):
+    """The line of a mark with the commit at which its output is recorded, if it is pinned."""
+    return re.sub(r'(?<=[(, ])pinned(?: at [0-9a-f]+)?(?=[),])', f'pinned at {context.commit}', line,
+                  count=1)
+
+
+def prepare(context, documents):
+    """Builds what the pinned outputs run, as the chapters say how to."""
+    context.commit = process.must('git', 'rev-parse', '--short=7', 'HEAD', cwd=context.root).strip()
+    numbers = {number for document in documents for mark in document.marks
+               if mark.kind == 'output' and 'pinned' in mark.options
+               for number in re.findall(r'\bbuild/(\d\d)\b', mark.argument)}
+    for number in sorted(numbers):
+        build = context.root / 'build' / number
+        print(f'building stage {number} in build/{number}', flush=True)
+        process.set_up(build, f'-Dstages={number}', '--buildtype=debug', source=context.root)
+        process.ninja(build)
 
 
 def split(text):

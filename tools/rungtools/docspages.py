@@ -147,10 +147,10 @@ def find_blocks(lines):
 class Context:
     """The tree that the documents are about, what the user asked for, and what was counted."""
 
-    def __init__(self, root, build=None, pinned=False):
+    def __init__(self, root, build=None, refresh=False):
         self.root = root
         self.build = build
-        self.pinned = pinned
+        self.refresh = refresh
         self.counts = {}
         self.messages = []
         self.documents = {}
