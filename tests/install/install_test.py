@@ -37,6 +37,12 @@ pkg_check_modules(RUNG REQUIRED IMPORTED_TARGET rung)
 add_executable(server server.cc)
 target_link_libraries(server PkgConfig::RUNG)
 """
+CMAKE_PACKAGE_FILE = """cmake_minimum_required(VERSION 3.16)
+project(user CXX)
+find_package(rung 0.1 REQUIRED)
+add_executable(server server.cc)
+target_link_libraries(server rung::rung)
+"""
 # In a mount namespace: what is written below these directories goes to memory, and is gone with the
 # last process.
 PRIVATE_MOUNTS = """set -e
@@ -103,8 +109,9 @@ class Install(unittest.TestCase):
             server.stdout.close()
 
     def test_headers(self):
-        """every header of lib/ is installed"""
-        headers = sorted(p.relative_to(SOURCE / 'lib') for p in (SOURCE / 'lib').rglob('*.h'))
+        """every header of lib/ is installed, and one that has the version"""
+        headers = sorted([*(p.relative_to(SOURCE / 'lib') for p in (SOURCE / 'lib').rglob('*.h')),
+                          pathlib.Path('rung/version.h')])
         include = next(self.root.rglob('TcpServer.h')).parents[2]
         self.assertEqual(
             sorted(p.relative_to(include) for p in (include / 'rung').rglob('*.h')), headers)
@@ -163,11 +170,57 @@ class Install(unittest.TestCase):
         run('cmake', '--build', 'b', cwd=place, env=self.env)
         self.assert_serves(place / 'b' / 'server')
 
+    def test_cmake_package(self):
+        """a CMake project finds the package, from where it was moved to, of a version that will do"""
+        if shutil.which('cmake') is None:
+            self.skipTest('cmake is not installed')
+        moved = self.top / 'moved to'
+        shutil.copytree(self.root, moved, symlinks=True)
+        prefix = next(moved.rglob('include')).parent
+        for kind, gone in (('shared', None), ('static', 'librung.so*')):
+            with self.subTest(kind):
+                for library in moved.rglob(gone) if gone else ():
+                    library.unlink()
+                place = self.user_project(CMakeLists_txt=CMAKE_PACKAGE_FILE)
+                run('cmake', '-S', '.', '-B', 'b', f'-DCMAKE_PREFIX_PATH={prefix}', cwd=place)
+                run('cmake', '--build', 'b', cwd=place)
+                self.assertEqual('librung.so' in run('ldd', place / 'b' / 'server'),
+                                 kind == 'shared')
+                self.assert_serves(place / 'b' / 'server', env=os.environ)
+                shutil.rmtree(place)
+        question = 'cmake_minimum_required(VERSION 3.16)\nproject(user CXX)\n' \
+            'find_package(rung %s QUIET)\nmessage("found ${rung_FOUND}")\n'
+        for wanted, found in (('', 1), ('0', 1), ('0.1.0 EXACT', 1), ('0.1.1', 0), ('0.0', 0),
+                              ('0.2', 0), ('1', 0)):
+            with self.subTest(wanted):
+                place = self.user_project(CMakeLists_txt=question % wanted)
+                said = run('cmake', '-S', '.', '-B', 'b', f'-DCMAKE_PREFIX_PATH={prefix}', cwd=place)
+                self.assertIn(f'found {found}', said)
+                shutil.rmtree(place)
+
+    def test_version(self):
+        """a program can ask for the version, which is Meson's"""
+        version = run('pkg-config', '--modversion', 'rung', env=self.env).strip()
+        major, minor, patch = map(int, version.split('.'))
+        place = self.user_project(version_cc=f"""
+            #include <string_view>
+            #include "rung/version.h"
+            static_assert(RUNG_VERSION == std::string_view("{version}"));
+            #if RUNG_VERSION_NUMBER != {major * 10000 + minor * 100 + patch}
+            #error "not the number"
+            #endif
+            static_assert(RUNG_VERSION_MAJOR == {major} && RUNG_VERSION_MINOR == {minor} &&
+                          RUNG_VERSION_PATCH == {patch});
+            """)
+        flags = run('pkg-config', '--cflags', 'rung', env=self.env).split()
+        run(*CXX, '-std=c++20', '-fsyntax-only', *flags, 'version.cc', cwd=place)
+
     def test_guide(self):
         """the guide shows the lines that are tried here"""
         guide = (SOURCE / 'docs' / 'guide' / 'using.md').read_text()
         for line in [*MESON_FILE.splitlines()[1:], *CMAKE_FILE.splitlines()[3:5],
-                     CMAKE_FILE.splitlines()[-1], 'g++ -std=c++20 server.cc -o server $(pkg-config '
+                     CMAKE_FILE.splitlines()[-1], CMAKE_PACKAGE_FILE.splitlines()[2],
+                     CMAKE_PACKAGE_FILE.splitlines()[-1], 'g++ -std=c++20 server.cc -o server $(pkg-config '
                      '--cflags --libs rung)']:
             self.assertIn(line + '\n', guide)
 
