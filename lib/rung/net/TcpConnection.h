@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -82,6 +83,9 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
     return send(std::string_view(static_cast<const char*>(bytes), size));
   }
   bool send(Buffer& buffer);
+  /// Sends the pieces one behind the other, as one send(). On the loop's thread the kernel gets up
+  /// to 64 of them in one system call, so a small header leaves in one segment with its body.
+  bool send(std::span<const std::string_view> pieces);
 
   /// No more sends; once all that was sent is out, the peer is told (FIN). Reading goes on until
   /// the peer closes too, and messages are still called back: close() is for a peer whose messages
@@ -116,6 +120,14 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   /// Errors: returns false, with errno, once the connection is down, and its callback for that has
   /// returned.
   bool setTcpNoDelay(bool on);
+
+  /// The descriptor, for an option or a question that has no name here. Do not close it, read from
+  /// it or write to it.
+  /// Lifetime: of the connection; -1 once it is down, and its callback for that has returned.
+  [[nodiscard]] int fd() const {
+    assertInLoopThread("fd()");
+    return socket_.fd();
+  }
 
   /// Bytes of accepted sends that the kernel does not have yet, those that are on their way from
   /// other threads included. Once the connection is down: how many were lost.

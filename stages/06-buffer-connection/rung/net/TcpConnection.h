@@ -84,6 +84,14 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   /// returned.
   bool setTcpNoDelay(bool on);
 
+  /// The descriptor, for an option or a question that has no name here. Do not close it, read from
+  /// it or write to it.
+  /// Lifetime: of the connection; -1 once it is down, and its callback for that has returned.
+  [[nodiscard]] int fd() const {
+    assertInLoopThread("fd()");
+    return socket_.fd();
+  }
+
   /// Bytes that wait in the loop for the kernel, without those on their way from other threads.
   /// Once the connection is down: how many of them were lost.
   [[nodiscard]] std::size_t outputBytes() const {

@@ -1,7 +1,10 @@
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <memory>
 #include <new>
@@ -13,6 +16,50 @@
 // water marks, and those who hold it open.
 
 namespace rung {
+
+namespace {
+
+/// What one send() has, in several places.
+struct Pieces {
+  explicit Pieces(std::span<const std::string_view> p) : views(p) {
+    for (const std::string_view view : views)
+      bytes += view.size();
+  }
+  [[nodiscard]] std::size_t size() const { return bytes; }
+
+  const std::span<const std::string_view> views;
+  std::size_t bytes = 0;
+};
+
+inline ssize_t sendNow(int fd, std::string_view bytes) {
+  return ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+}
+
+ssize_t sendNow(int fd, const Pieces& pieces) {
+  std::array<iovec, 64> parts;
+  const std::size_t count = std::min(pieces.views.size(), parts.size());
+  for (std::size_t i = 0; i < count; ++i)
+    parts[i] = {const_cast<char*>(pieces.views[i].data()), pieces.views[i].size()};
+  msghdr message{};
+  message.msg_iov = parts.data();
+  message.msg_iovlen = count;
+  return ::sendmsg(fd, &message, MSG_NOSIGNAL);
+}
+
+template <class Bytes>
+inline void keepIn(SendingHalf& sending, Bytes&& bytes, std::size_t taken, std::size_t promised) {
+  sending.keep(std::forward<Bytes>(bytes), taken, promised);
+}
+
+void keepIn(SendingHalf& sending, Pieces&& pieces, std::size_t taken, std::size_t) {
+  for (const std::string_view piece : pieces.views) {
+    const std::size_t skipped = std::min(taken, piece.size());
+    taken -= skipped;
+    if (skipped < piece.size()) sending.keep(piece, skipped, 0);
+  }
+}
+
+}  // namespace
 
 bool TcpConnection::send(std::string_view bytes) {
   if (inLoopThread()) return sendHere(bytes);
@@ -29,6 +76,16 @@ bool TcpConnection::send(Buffer& buffer) {
       inLoopThread() ? sendHere(buffer.view()) : sendFromElsewhere(std::string(buffer.view()));
   buffer.retrieveAll();  // not before: the other may throw
   return sent;
+}
+
+bool TcpConnection::send(std::span<const std::string_view> pieces) {
+  Pieces all(pieces);
+  if (inLoopThread()) return sendHere(std::move(all));
+  std::string joined;
+  joined.reserve(all.size());
+  for (const std::string_view piece : pieces)
+    joined += piece;
+  return sendFromElsewhere(std::move(joined));
 }
 
 template <class Bytes>
@@ -103,7 +160,7 @@ inline bool TcpConnection::write(Bytes&& bytes, std::size_t promised) {
   if (size == 0) return true;
   std::size_t taken = 0;
   if (sending_.idle()) {
-    const ssize_t n = ::send(channel_.fd(), bytes.data(), size, MSG_NOSIGNAL);
+    const ssize_t n = sendNow(channel_.fd(), bytes);
     if (n < 0 && !wouldBlock(errno)) {
       writeFailed(errno);
       return false;
@@ -122,7 +179,7 @@ inline bool TcpConnection::write(Bytes&& bytes, std::size_t promised) {
 template <class Bytes>
 bool TcpConnection::keep(Bytes&& bytes, std::size_t taken, std::size_t promised) {
   try {
-    sending_.keep(std::forward<Bytes>(bytes), taken, promised);
+    keepIn(sending_, std::forward<Bytes>(bytes), taken, promised);
   } catch (const std::bad_alloc&) {  // a part of them may be out, so the stream ends here
     endOutput(CloseReason::outOfMemory, ENOMEM);
     endSoon(CloseReason::outOfMemory, ENOMEM);
