@@ -16,20 +16,13 @@
 
 #include "tests/faults/Faults.h"
 #include "tests/support/Client.h"
+#include "tests/support/QuietLog.h"
 #include "tests/support/ServerThread.h"
 
 using namespace std::chrono_literals;
 using namespace rung::testing;
 
 namespace {
-
-/// What the library says of errors that were injected is not news.
-struct QuietLog {
-  QuietLog() {
-    rung::Logger::setOutput([](std::string_view) {});
-  }
-  ~QuietLog() { rung::Logger::setOutput(nullptr); }
-};
 
 bool isServed(const rung::InetAddress& address) {
   Client client(address);

@@ -22,9 +22,9 @@ where there is none; never edit such a block by hand.
                                     next one that holds B. Without SYMBOL, of any file (Meson, sh)
   <!-- output: COMMAND -->          what it prints, stdout and stderr, in the root of the tree within
                                     30 s; check runs it again. A first line `$ COMMAND` shows the
-                                    command, with build/test for $BUILD. `…` stands for any text in
-                                    a line, alone on a line for any lines; update keeps it as long as
-                                    the rest is true
+                                    command, with build/test for $BUILD, or build/NN in the chapter
+                                    of stage NN. `…` stands for any text in a line, alone on a line
+                                    for any lines; update keeps it as long as the rest is true
   <!-- output(pinned): COMMAND -->  recorded by `refresh` only, which writes at which commit:
                                     output(pinned at 1234567). check sees that the programs
                                     and paths that it names exist
@@ -116,7 +116,7 @@ def check_mark(context, document, mark):
         elif mark.kind == 'output':
             if mark.block is None:
                 return 'output', f'no block follows the mark of {mark.argument}'
-            docsoutput.check(context, mark)
+            docsoutput.check(context, document, mark)
         elif mark.kind == 'stage-files':
             first, last = table_below(document, mark)
             context.count('tables')
@@ -167,7 +167,7 @@ def new_lines(context, document, mark):
         path, text = quoted(context, mark)
         language = mark.block.language if mark.block else docsquote.language_of(context, path)
     elif mark.kind == 'output':
-        text = docsoutput.updated(context, mark)
+        text = docsoutput.updated(context, document, mark)
         language = mark.block.language if mark.block else 'console'
     else:
         return None

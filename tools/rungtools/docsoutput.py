@@ -8,7 +8,6 @@ from . import process
 from .docspages import DocsError
 
 TIME_LIMIT = 30.0  # seconds
-SHOWN_BUILD = 'build/test'  # where tools/test builds: what $BUILD reads as in a block
 PINNED_LIMIT = 600.0
 
 
@@ -30,21 +29,22 @@ def parse_options(mark):
     return pinned, status
 
 
-def check(context, mark):
+def check(context, document, mark):
     """Raises DocsError where the block is not what the command prints."""
     pinned, status = parse_options(mark)
     command = mark.argument
     check_names(context, command)
     shown, expected = split(mark.block.text)
-    if shown is not None and shown != prompt(command):
-        raise DocsError(f'the block shows `{shown}`, and the mark says `{prompt(command)}`')
+    line = prompt(document, command)
+    if shown is not None and shown != line:
+        raise DocsError(f'the block shows `{shown}`, and the mark says `{line}`')
     if pinned:
         if not expected.strip():
             raise DocsError(f'nothing is recorded of `{command}`; run `tools/docs refresh`')
         context.count('outputs pinned')
         return
     try:
-        printed = run(context, command, status, TIME_LIMIT)
+        printed = run(context, document, command, status, TIME_LIMIT)
     except Skipped as reason:
         context.say(f'outputs not run: {reason}')
         context.count('outputs not run')
@@ -55,7 +55,7 @@ def check(context, mark):
                         f'where it may vary. It printed:\n{printed}'.rstrip())
 
 
-def updated(context, mark):
+def updated(context, document, mark):
     """The new text of the block; None to leave it."""
     pinned, status = parse_options(mark)
     if pinned and not context.refresh:
@@ -63,11 +63,12 @@ def updated(context, mark):
     old = mark.block.text if mark.block else ''
     shown, expected = split(old)
     try:
-        printed = run(context, mark.argument, status, PINNED_LIMIT if pinned else TIME_LIMIT)
+        printed = run(context, document, mark.argument, status,
+                      PINNED_LIMIT if pinned else TIME_LIMIT)
     except Skipped as reason:
         context.say(f'outputs not run: {reason}')
         return None
-    line = f'{prompt(mark.argument)}\n' if shown is not None or not old else ''
+    line = f'{prompt(document, mark.argument)}\n' if shown is not None or not old else ''
     body = expected if old and matches(expected, printed) else printed
     return line + body
 
@@ -97,8 +98,14 @@ def split(text):
     return (first, rest) if first.startswith('$ ') else (None, text)
 
 
-def prompt(command):
-    return '$ ' + command.replace('$BUILD', SHOWN_BUILD)
+def shown_build(document):
+    """What $BUILD reads as in a block: where the chapter of a stage builds, or tools/test."""
+    chapter = re.match(r'docs/tutorial/(?!00)(\d\d)-', document.name)
+    return f'build/{chapter[1]}' if chapter else 'build/test'
+
+
+def prompt(document, command):
+    return '$ ' + command.replace('$BUILD', shown_build(document))
 
 
 def matches(expected, printed):
@@ -112,7 +119,7 @@ def matches(expected, printed):
     return re.fullmatch(pattern, printed) is not None
 
 
-def run(context, command, status, limit):
+def run(context, document, command, status, limit):
     """What the command prints, on both of its outputs, in the root of the tree."""
     # As in a user's shell: `meson test` sets options of the sanitizers and of malloc.
     environment = {name: value for name, value in os.environ.items()
@@ -134,7 +141,7 @@ def run(context, command, status, limit):
         raise DocsError(f'`{command}` exits with {code % 256}, not {status}; it says\n{printed}'
                         .rstrip())
     if build:
-        printed = printed.replace(build, SHOWN_BUILD)
+        printed = printed.replace(build, shown_build(document))
     printed = printed.replace(f'{context.root}/', '')  # nobody else's checkout is there
     return ''.join(line.rstrip() + '\n' for line in printed.splitlines())
 

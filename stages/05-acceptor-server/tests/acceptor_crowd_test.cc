@@ -17,6 +17,7 @@
 #include "tests/support/ChildProcess.h"
 #include "tests/support/Client.h"
 #include "tests/support/LoopRounds.h"
+#include "tests/support/QuietLog.h"
 
 using namespace std::chrono_literals;
 using rung::Acceptor;
@@ -25,6 +26,7 @@ using rung::InetAddress;
 using rung::Socket;
 using rung::testing::AcceptorFixture;
 using rung::testing::Client;
+using rung::testing::QuietLog;
 using rung::testing::runInChild;
 using rung::testing::runRounds;
 
@@ -147,7 +149,7 @@ TEST_CASE("Acceptor: stopAccepting from its own callback, where it may be closed
 }
 
 TEST_CASE("Acceptor: a callback that runs out of memory loses its connection, and no other") {
-  rung::Logger::setOutput([](std::string_view) {});
+  const QuietLog quiet;
   AcceptorFixture f;
   int calls = 0;
   f.acceptor.setNewConnectionCallback([&](Socket, const InetAddress&) {
@@ -167,7 +169,6 @@ TEST_CASE("Acceptor: a callback that runs out of memory loses its connection, an
   const Clients last = crowd(f.acceptor, 1);
   const std::uint64_t before = f.loop.iteration();
   f.runFor(3 * Acceptor::kPause);
-  rung::Logger::setOutput(nullptr);
   CHECK_FALSE(f.acceptor.listening());
   CHECK(f.loop.iteration() - before == 2);  // the newcomer and the end: closed, it does not pause
 }

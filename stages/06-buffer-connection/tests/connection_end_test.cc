@@ -19,6 +19,7 @@
 #include "tests/support/ChildProcess.h"
 #include "tests/support/Client.h"
 #include "tests/support/Observed.h"
+#include "tests/support/QuietLog.h"
 #include "tests/support/ServerThread.h"
 
 using rung::Buffer;
@@ -35,6 +36,7 @@ using rung::testing::echo;
 using rung::testing::eventually;
 using rung::testing::Observed;
 using rung::testing::pattern;
+using rung::testing::QuietLog;
 using rung::testing::runInChild;
 using rung::testing::ServerThread;
 
@@ -274,6 +276,7 @@ TEST_CASE(
 TEST_CASE("TcpConnection ends: when the kernel will not watch one more socket, it is closed") {
   // No test can use up the kernel's watches, but a second Channel's descriptor number can be taken
   // away: epoll refuses a regular file with the same exception.
+  const QuietLog quiet;
   std::promise<int> closed;
   EventLoopThread thread;
   EventLoop* loop = thread.startLoop();

@@ -27,6 +27,7 @@
 #include "tests/support/LimitMemory.h"
 #include "tests/support/LoopRounds.h"
 #include "tests/support/Observed.h"
+#include "tests/support/QuietLog.h"
 #include "tests/support/ServerThread.h"
 #include "tests/support/Sockets.h"
 
@@ -47,6 +48,7 @@ using rung::testing::eventually;
 using rung::testing::limitMemory;
 using rung::testing::Observed;
 using rung::testing::put;
+using rung::testing::QuietLog;
 using rung::testing::runInChild;
 using rung::testing::runRounds;
 using rung::testing::ServerThread;
@@ -152,6 +154,7 @@ TEST_CASE("CloseReason: more input than one may leave unread") {
 }
 
 TEST_CASE("CloseReason: the kernel refuses to watch it, and it was never up") {
+  const QuietLog quiet;
   Alone f({}, Socket(UniqueFd(open("/proc/self/exe", O_RDONLY | O_CLOEXEC))));
   CHECK_FALSE(f.connection->connected());
   CHECK(f.connection->closeReason() == CloseReason::refused);

@@ -70,7 +70,7 @@ struct Held : Observed {
   std::promise<TcpConnection::Hold> taken;
 };
 
-// The peer's FIN ended the connection while a pool worked on the answer: 55 of 200 got none.
+// The peer's FIN ended the connection while a pool worked on the answer: none of 200 got it.
 TEST_CASE("TcpConnection hold: two hundred peers half-close before their answers are computed") {
   if (!allowDescriptors(512)) {
     MESSAGE("skipped: this process may not have 512 descriptors");
