@@ -179,13 +179,15 @@ def new_lines(context, document, mark):
 
 
 def update(context, document):
-    edits = []
+    """Writes it. Returns how many outputs could not be recorded."""
+    edits, failed = [], 0
     for mark in document.marks:
         try:
             edit = new_lines(context, document, mark)
         except DocsError as error:
             if context.refresh:  # else the check that follows reports it
-                context.say(f'{document.name}:{mark.index + 1}: {error}')
+                print(f'{document.name}:{mark.index + 1}: {error}', file=sys.stderr)
+                failed += 1
             continue
         if edit:
             if mark.kind == 'output' and context.refresh:
@@ -198,6 +200,7 @@ def update(context, document):
     if lines != document.lines:
         document.path.write_text('\n'.join(lines) + '\n', encoding='utf-8')
         print(f'wrote {document.name}')
+    return failed
 
 
 # Command line
@@ -225,6 +228,7 @@ def main():
     root = arguments.root.resolve()
     paths = [p.resolve() for p in arguments.files] or docspages.document_paths(root)
     context = docspages.Context(root, arguments.build, arguments.command == 'refresh')
+    failed = 0
     if arguments.command != 'check':
         if context.refresh:
             try:
@@ -232,10 +236,7 @@ def main():
             except BuildFailed as error:
                 print(f'tools/docs: {error}', file=sys.stderr)
                 return 1
-        for path in paths:
-            update(context, context.document(path))
-        for message in context.messages:
-            print(message, file=sys.stderr)
+        failed = sum(update(context, context.document(path)) for path in paths)
         context = docspages.Context(root, arguments.build)
     problems = check(context, [context.document(p) for p in paths], not arguments.files)
     for problem in problems:
@@ -245,4 +246,4 @@ def main():
     if not problems:
         counts = ''.join(f', {number} {what}' for what, number in sorted(context.counts.items()))
         print(f'docs check: {len(paths)} documents{counts}; no violation')
-    return 1 if problems else 0
+    return 1 if problems or failed else 0
