@@ -111,6 +111,11 @@ class Chapter(docs_tree.DocsCase):
         self.assert_good('These are 2 test cases.\n')
         self.assert_refused('These are\n3 test cases.\n', 'docs/tutorial/01-one.md:2: cases:',
                             'stage 01 has 2')
+        run = '<!-- output(pinned): ls -->\n```text\n1/1 rung:stage01 / tap  OK  0.1s   %s subtests\n```\n'
+        self.assert_good(run % 2)
+        self.assert_refused(run % 3, 'shows 3 cases of tap; stage 01 has 2', 'tools/docs refresh')
+        run = "<!-- output(pinned): ls build/01/t --source-file='*tap_test.cc' -->\n```text\n1..%s\n```\n"
+        self.assert_refused(run % 1, 'shows 1 cases of tap; stage 01 has 2')
 
     def test_names(self):
         """what stands in backticks must be in the stages up to the page's"""

@@ -39,7 +39,8 @@ Also checked:
   links      the target exists; #anchor is a heading there by GitHub's rule; #L10 is a line there
   tests      a link to a test file whose title names a test: [test](../x_test.cc "name of the case");
              a text with a colon in it is the name, too
-  cases      docs/tutorial/NN-*.md: "27 test cases" is the number of stage NN
+  cases      docs/tutorial/NN-*.md: "27 test cases" is the number of stage NN, and the run of a
+             stage's tests that a block shows has the cases of now
   names      docs/tutorial/NN-*.md: what stands in backticks exists in stages 01 to NN (see
              tools/rungtools/docsnames.py): identifiers, Class::member, files. Not checked: std::
              names, manual pages as read(2), capitals but LOG_ and RUNG_, flags, short lists of C++,
