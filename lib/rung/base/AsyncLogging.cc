@@ -67,6 +67,7 @@ AsyncLogging::~AsyncLogging() {
   stop();
   Logger::unsetOutput(appendToInstance);
   const MutexLock lock(mutex_);
+  waitForTheWaiting();
   instance_.store(nullptr);
 }
 
@@ -75,8 +76,9 @@ void AsyncLogging::start() {
   bool startedTwice = false;
   {
     const MutexLock lock(mutex_);
-    startedTwice = backEnd_ != nullptr;
+    startedTwice = runs();
     if (!startedTwice) {
+      waitForTheWaiting();
       auto backEnd = std::make_unique<BackEnd>(*this);
       backEnd->thread.start();  // it waits for mutex_ next
       backEnd_ = std::move(backEnd);
@@ -86,30 +88,27 @@ void AsyncLogging::start() {
 }
 
 // For stop(), of which there is only this one, and at exit(), when a thread may be destroying it:
-// whoever found it under the lock, and waits, is waited for.
+// the destructor waits for those who found it under the lock.
 void AsyncLogging::stopInstance() {
   AsyncLogging* log = nullptr;
   Thread* thread = nullptr;
   {
     const MutexLock lock(mutex_);
     log = instance_.load();
-    if (log == nullptr || log->backEnd_ == nullptr) return;
+    if (log == nullptr || !log->runs()) return;
     if (!log->backEnd_->stopping) {
       log->backEnd_->stopping = true;
       log->backEnd_->wakeUp.notifyOne();
       thread = &log->backEnd_->thread;
     }
-    while (thread == nullptr && log->backEnd_ != nullptr)
+    while (thread == nullptr && log->runs())
       log->waitForProgress();  // for the one who came first
   }
   if (thread == nullptr) return;
   thread->join();
   const MutexLock lock(mutex_);
-  const std::unique_ptr<BackEnd> ended = std::move(log->backEnd_);
-  ended->progress.notifyAll();
-  // They use this object until they are out of waitForProgress() and the lock is free again.
-  while (ended->waitingForProgress > 0)
-    ended->progress.wait(mutex_);
+  log->backEnd_->ended = true;
+  log->backEnd_->progress.notifyAll();
 }
 
 void AsyncLogging::attach() {
@@ -134,7 +133,7 @@ void AsyncLogging::appendToInstance(std::string_view lines) {
 }
 
 void AsyncLogging::appendSlowly(LogBuffer* own, std::string_view lines) {
-  while (backEnd_ != nullptr && own != nullptr) {
+  while (runs() && own != nullptr) {
     // Once stop() has begun, nobody opens a buffer, or there might always be one to write.
     if (!backEnd_->stopping) {
       if (own->append(lines) || appendWithNewBlock(*own, lines)) return;
@@ -181,17 +180,28 @@ std::unique_ptr<LogBlock> AsyncLogging::newBlock(std::size_t size) {
 void AsyncLogging::flushInstance() {
   const MutexLock lock(mutex_);
   AsyncLogging* const log = instance_.load();
-  if (log == nullptr || log->backEnd_ == nullptr) return;
+  if (log == nullptr || !log->runs()) return;
   // A round that has begun may have passed the buffer in question.
   const std::uint64_t round = log->roundsBegun_ + 1;
   log->roundsWanted_ = round;
   log->backEnd_->wakeUp.notifyOne();
-  while (log->backEnd_ != nullptr && log->roundsDone_ < round)
+  while (log->runs() && log->roundsDone_ < round)
     log->waitForProgress();
 }
 
+bool AsyncLogging::runs() const {
+  return backEnd_ != nullptr && !backEnd_->ended;
+}
+
+// They use this object, and the back-end that has ended, until they are out of waitForProgress()
+// and the lock is free again.
+void AsyncLogging::waitForTheWaiting() {
+  while (backEnd_ != nullptr && backEnd_->waitingForProgress > 0)
+    backEnd_->progress.wait(mutex_);
+}
+
 void AsyncLogging::waitForProgress() {
-  BackEnd& backEnd = *backEnd_;  // stop() keeps it until nobody waits
+  BackEnd& backEnd = *backEnd_;
   ++backEnd.waitingForProgress;
   backEnd.progress.wait(mutex_);
   if (--backEnd.waitingForProgress == 0) backEnd.progress.notifyAll();

@@ -34,7 +34,8 @@ namespace rung {
 /// Errors: those of LogFile: told on stderr, counted, survived.
 /// Fork: a child has the thread that forked and no other, so it has no back-end. It writes each
 /// line at once, to a file with its own pid, until it calls start(). The lines that wait are the
-/// parent's to write.
+/// parent's to write. Do not fork while another thread is in exit(): the C library has dropped what
+/// makes this safe, and the child may wait for ever when it logs.
 /// Source: muduo base/AsyncLogging.h.
 class AsyncLogging : noncopyable {
  public:
@@ -87,8 +88,9 @@ class AsyncLogging : noncopyable {
   static void rescue() noexcept;
 
  private:
-  /// What exists only while the back-end runs. In a forked child it is not destroyed but abandoned:
-  /// its conditions remember waiters that do not exist there, and would wait for them.
+  /// What a back-end has. It stays when that has ended, for those who wait. In a forked child it is
+  /// not destroyed but abandoned: its conditions remember waiters that do not exist there, and
+  /// would wait for them.
   struct BackEnd {
     explicit BackEnd(AsyncLogging& log);
 
@@ -97,6 +99,7 @@ class AsyncLogging : noncopyable {
     int waitingForProgress = 0;
     bool blockIsFull = false;
     bool stopping = false;
+    bool ended = false;
     LogMerge merge;  // the back-end thread's
     Thread thread;
   };
@@ -112,7 +115,9 @@ class AsyncLogging : noncopyable {
   void appendSlowly(LogBuffer* own, std::string_view lines) RUNG_REQUIRES(mutex_);
   bool appendWithNewBlock(LogBuffer& own, std::string_view lines) RUNG_REQUIRES(mutex_);
   std::unique_ptr<LogBlock> newBlock(std::size_t size) RUNG_REQUIRES(mutex_);
+  [[nodiscard]] bool runs() const RUNG_REQUIRES(mutex_);
   void waitForProgress() RUNG_REQUIRES(mutex_);
+  void waitForTheWaiting() RUNG_REQUIRES(mutex_);
 
   void runBackEnd(BackEnd& backEnd) RUNG_EXCLUDES(mutex_);
   LogBuffer::Then beginRound(BackEnd& backEnd) RUNG_EXCLUDES(mutex_);

@@ -79,10 +79,6 @@ void Channel::loopGone() {
   events_ = kNoneEvent;
 }
 
-void Channel::tellLoopGone() noexcept {
-  if (closeCallback_) closeCallback_();
-}
-
 // Inline, since that is a tenth of the instructions of an event.
 template <class Callback, class... Arguments>
 [[gnu::always_inline]] inline void Channel::call(const char* kind, Callback& callback,
@@ -113,6 +109,13 @@ void Channel::makeChanges() {
     place = &changes;  // the destructor of a replaced callback may have set another
   }
   changed_ = false;
+}
+
+void Channel::tellLoopGone() noexcept {
+  if (!closeCallback_) return;
+  eventHandling_ = true;
+  call("close", closeCallback_);
+  eventHandling_ = false;
 }
 
 void Channel::handleEvent(Timestamp receiveTime) noexcept {

@@ -387,6 +387,57 @@ TEST_CASE("Channel: a callback that is run within another's may replace that one
   inner.remove();
 }
 
+// Outside of a callback as well. The one that was set by the destructor was lost, and leaked.
+TEST_CASE("Channel: what a replaced callback owned may set that callback when it goes") {
+  Fixture f;
+  std::string seen;
+  const auto witness = std::make_shared<int>(0);
+  struct SetsAtEnd {
+    Channel& channel;
+    std::string& seen;
+    std::shared_ptr<int> witness;
+    ~SetsAtEnd() {
+      channel.setReadCallback([this_ = &seen, witness = witness](Timestamp) { *this_ += "last"; });
+    }
+  };
+  f.channel.setReadCallback(
+      [owned = std::shared_ptr<SetsAtEnd>(new SetsAtEnd{f.channel, seen, witness})](Timestamp) {});
+  f.channel.setReadCallback([&seen, witness](Timestamp) { seen += "replaced"; });
+  f.callsFor(EPOLLIN);
+  CHECK(seen == "last");
+  CHECK(witness.use_count() == 2);
+  f.channel.setReadCallback(nullptr);
+  CHECK(witness.use_count() == 1);
+}
+
+// The callback was called as if it were no callback: it destroyed itself, and an exception from it
+// ended the process without a word.
+TEST_CASE("Channel: told that its loop is gone, a close callback may replace itself, or throw") {
+  SocketPair pair;
+  std::string seen;
+  auto loop = std::make_unique<EventLoop>();
+  const auto channel = std::make_shared<Channel>(loop.get(), pair.ours.get());
+  channel->tie(channel);
+  channel->setCloseCallback([&, text = std::string("a text that is longer than fifteen")] {
+    channel->setCloseCallback(nullptr);
+    seen += text;
+  });
+  channel->enableReading();
+  SUBCASE("replaces itself") {
+    loop.reset();
+    CHECK(seen == "a text that is longer than fifteen");
+  }
+  SUBCASE("throws") {
+    channel->setCloseCallback([] { throw std::runtime_error("no"); });
+    const int fd = channel->fd();
+    const auto child = runInChild([&] { loop.reset(); });
+    CHECK(child.says("the close callback of fd " + std::to_string(fd)));
+    CHECK(child.says("no"));
+    channel->setCloseCallback(nullptr);
+    loop.reset();
+  }
+}
+
 TEST_CASE("Channel: outlives its loop without touching it") {
   SocketPair pair;
   auto loop = std::make_unique<EventLoop>();

@@ -15,6 +15,7 @@
 #include "rung/net/EventLoop.h"
 #include "rung/net/Mailbox.h"
 
+#include "tests/support/Allocations.h"
 #include "tests/support/Asleep.h"
 #include "tests/support/ChildProcess.h"
 #include "tests/support/Sockets.h"
@@ -24,6 +25,7 @@ using rung::EventLoop;
 using rung::Mailbox;
 using rung::PollerKind;
 using rung::Timestamp;
+using rung::testing::NoMemory;
 using rung::testing::put;
 using rung::testing::runInChild;
 using rung::testing::SocketPair;
@@ -406,6 +408,21 @@ TEST_CASE("Mailbox: an eventfd at its limit is no error, and leaves errno alone"
   });
   CHECK(child.exitedWith(7));
   CHECK(child.output.empty());
+}
+
+// The first wait made room for what is ready; without memory loop() threw, and the process ended.
+TEST_CASE("EventLoop: its first event needs no memory") {
+  EventLoop loop;
+  SocketPair pair;
+  Channel channel(&loop, pair.ours.get());
+  channel.setReadCallback([&](Timestamp) { loop.quit(); });
+  channel.enableReading();
+  REQUIRE(put(pair.theirs, "x"));
+  {
+    const NoMemory none;
+    loop.loop();
+  }
+  channel.remove();
 }
 
 // The vectors of tasks kept the memory of the largest burst for good, 128 MiB after two millions.

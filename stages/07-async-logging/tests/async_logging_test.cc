@@ -265,6 +265,33 @@ TEST_CASE("AsyncLogging: exit() stops one that a thread destroys meanwhile") {
   CHECK(linesOf(directory.contents()).size() == 20);
 }
 
+// A thread that waited for room came back to an object that was gone: the destructor did not wait
+// for it where exit() had stopped the back-end. AddressSanitizer sees it.
+TEST_CASE("AsyncLogging: exit() stops one that a thread destroys, while others wait for room") {
+  const TempDirectory directory;
+  for (int i = 0; i < 20; ++i) {
+    const auto child = runInChild([&] {
+      AsyncLogging::Options options = optionsIn(directory);
+      options.blockBytes = 200;
+      auto log = std::make_unique<AsyncLogging>(options);
+      log->start();
+      log->attach();
+      std::atomic<int> logged{0};
+      for (int t = 0; t < 3; ++t) {
+        std::thread([&] {
+          for (;;)
+            LOG_INFO << "line " << logged++;
+        }).detach();
+      }
+      while (logged.load() < 100)
+        std::this_thread::yield();
+      std::thread([&] { log.reset(); }).detach();
+      exit(0);
+    });
+    CHECK_MESSAGE(child.exitedWith(0), child.output);
+  }
+}
+
 // The output is a function that any thread may be in at any time; its object may go meanwhile.
 TEST_CASE("AsyncLogging: may be destroyed while threads log") {
   const TempDirectory directory;

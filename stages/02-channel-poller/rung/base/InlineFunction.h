@@ -57,12 +57,14 @@ class InlineFunction<void(Arguments...), InlineBytes> {
   InlineFunction(InlineFunction&& other) noexcept { takeFrom(other); }
   InlineFunction& operator=(InlineFunction&& other) noexcept {
     if (this != &other) {
-      reset();
+      const InlineFunction old(std::move(*this));  // goes last: its destructor may assign once more
       takeFrom(other);
     }
     return *this;
   }
-  ~InlineFunction() { reset(); }
+  ~InlineFunction() {
+    if (operations_ != nullptr && operations_->destroy != nullptr) operations_->destroy(storage_);
+  }
 
   [[nodiscard]] explicit operator bool() const { return operations_ != nullptr; }
   [[nodiscard]] friend bool operator==(const InlineFunction& function, std::nullptr_t) {
@@ -74,10 +76,7 @@ class InlineFunction<void(Arguments...), InlineBytes> {
   }
 
   /// Destroys the callable now.
-  void reset() noexcept {
-    const Operations* operations = std::exchange(operations_, nullptr);
-    if (operations != nullptr && operations->destroy != nullptr) operations->destroy(storage_);
-  }
+  void reset() noexcept { const InlineFunction old(std::move(*this)); }
 
  private:
   /// The operations on a callable of unknown type. Most callables capture only pointers and

@@ -51,6 +51,9 @@ AsyncLogging::~AsyncLogging() {
   stop();
   Logger::unsetOutput(appendToInstance);
   const MutexLock lock(mutex_);
+  // They use this object until they are out of waitForProgress() and the lock is free again.
+  while (waiting_ > 0)
+    progress_.wait(mutex_);
   instance_.store(nullptr);
 }
 
@@ -72,7 +75,7 @@ void AsyncLogging::start() {
 }
 
 // For stop(), of which there is only this one, and at exit(), when a thread may be destroying it:
-// whoever found it under the lock, and waits, is waited for.
+// the destructor waits for those who found it under the lock.
 void AsyncLogging::stopInstance() {
   AsyncLogging* log = nullptr;
   {
@@ -89,9 +92,6 @@ void AsyncLogging::stopInstance() {
   const MutexLock lock(mutex_);
   log->state_ = State::stopped;
   log->progress_.notifyAll();
-  // They use this object until they are out of waitForProgress() and the lock is free again.
-  while (log->waiting_ > 0)
-    log->progress_.wait(mutex_);
 }
 
 void AsyncLogging::attach() {

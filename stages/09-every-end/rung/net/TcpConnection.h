@@ -272,6 +272,8 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
 /// Thread: any, one at a time.
 /// Lifetime: move-only; shares the connection. It ends when it is destroyed, or before that with
 /// release(), after all that its thread has sent.
+/// Errors: never fails. Without memory to tell the loop of the end, the connection finds itself
+/// free at its next event, or when it is idle.
 class [[nodiscard]] TcpConnection::Hold {
  public:
   /// Holds nothing.
