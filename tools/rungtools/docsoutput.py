@@ -25,7 +25,8 @@ def parse_options(mark):
         elif exit_status:
             status = int(exit_status[1])
         else:
-            raise DocsError(f'unknown option "{option}"; known are pinned, pinned at COMMIT and exit N')
+            raise DocsError(f'unknown option "{option}"; known are pinned, pinned at COMMIT and '
+                            'exit N')
     return pinned, status
 
 

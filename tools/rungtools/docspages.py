@@ -151,6 +151,7 @@ class Context:
         self.root = root
         self.build = build
         self.refresh = refresh
+        self.commit = None  # that of a refresh
         self.counts = {}
         self.messages = []
         self.documents = {}

@@ -1,6 +1,7 @@
 """Claims and their proofs: named tests, promises, interview answers."""
 
 import re
+from functools import cache
 
 from . import cppscan, interview, stages
 from .docspages import DocsError, Problem
@@ -53,11 +54,14 @@ def check_tests(context, document):
                 yield Problem(document.name, mark.index + 1, 'test', str(error))
 
 
-def may_vary(context, number, test):
-    """A template is one case in the file, and one for each type in a run; a skipped one is none."""
-    return any(stage.number == number and test in stage.tests
-               and re.search(r'TEST_CASE_TEMPLATE|skipped:', stages.read(stage.test_path(test)))
-               for stage in context.tree.stages)
+@cache
+def cases_of(context):
+    """By stage and test: how many cases the file has, and whether a run may have others. A template
+    is one case in the file, and one for each type in a run; a skipped one is none."""
+    return {(stage.number, test): (stages.test_case_count(path),
+                                   re.search(r'TEST_CASE_TEMPLATE|skipped:', stages.read(path)))
+            for stage in context.tree.stages for test in stage.tests
+            for path in [stage.test_path(test)]}
 
 
 def check_case_counts(context, document):
@@ -65,9 +69,8 @@ def check_case_counts(context, document):
     page = re.match(r'docs/tutorial/(\d\d)-', document.name)
     if not page:
         return
-    counts = {(stage.number, test): stages.test_case_count(stage.test_path(test))
-              for stage in context.tree.stages for test in stage.tests}
-    of_stage = sum(count for (number, _), count in counts.items() if number == page[1])
+    cases = cases_of(context)
+    of_stage = sum(count for (number, _), (count, _) in cases.items() if number == page[1])
     for said in re.finditer(r'\b(\d+) test cases\b', document.prose):
         if int(said[1]) != of_stage:
             yield Problem(document.name, document.line_at(said.start()), 'cases',
@@ -82,10 +85,10 @@ def check_case_counts(context, document):
         if one and plan:
             shown.append((*one.groups(), plan[1]))
         for number, test, count in shown:
-            if counts.get((number, test)) != int(count) and not may_vary(context, number, test):
+            known, varies = cases.get((number, test), ('no such test', None))
+            if known != int(count) and not varies:
                 yield Problem(document.name, mark.index + 1, 'cases',
-                              f'shows {count} cases of {test}; stage {number} has '
-                              f'{counts.get((number, test), "no such test")}; '
+                              f'shows {count} cases of {test}; stage {number} has {known}; '
                               'run `tools/docs refresh`')
 
 

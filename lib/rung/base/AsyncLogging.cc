@@ -67,7 +67,7 @@ AsyncLogging::~AsyncLogging() {
   stop();
   Logger::unsetOutput(appendToInstance);
   const MutexLock lock(mutex_);
-  waitForTheWaiting();
+  waitForWaiters();
   instance_.store(nullptr);
 }
 
@@ -78,7 +78,7 @@ void AsyncLogging::start() {
     const MutexLock lock(mutex_);
     startedTwice = runs();
     if (!startedTwice) {
-      waitForTheWaiting();
+      waitForWaiters();  // a stop() that waits for the end of the last one is not for this one
       auto backEnd = std::make_unique<BackEnd>(*this);
       backEnd->thread.start();  // it waits for mutex_ next
       backEnd_ = std::move(backEnd);
@@ -87,8 +87,8 @@ void AsyncLogging::start() {
   if (startedTwice) LOG_FATAL << "AsyncLogging started twice";
 }
 
-// For stop(), of which there is only this one, and at exit(), when a thread may be destroying it:
-// the destructor waits for those who found it under the lock.
+// Of stop() and of exit(). At exit() another thread may be in the destructor, so the instance is
+// looked for under the lock, and the destructor waits for those who have found it.
 void AsyncLogging::stopInstance() {
   AsyncLogging* log = nullptr;
   Thread* thread = nullptr;
@@ -195,7 +195,7 @@ bool AsyncLogging::runs() const {
 
 // They use this object, and the back-end that has ended, until they are out of waitForProgress()
 // and the lock is free again.
-void AsyncLogging::waitForTheWaiting() {
+void AsyncLogging::waitForWaiters() {
   while (backEnd_ != nullptr && backEnd_->waitingForProgress > 0)
     backEnd_->progress.wait(mutex_);
 }

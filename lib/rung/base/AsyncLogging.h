@@ -117,7 +117,7 @@ class AsyncLogging : noncopyable {
   std::unique_ptr<LogBlock> newBlock(std::size_t size) RUNG_REQUIRES(mutex_);
   [[nodiscard]] bool runs() const RUNG_REQUIRES(mutex_);
   void waitForProgress() RUNG_REQUIRES(mutex_);
-  void waitForTheWaiting() RUNG_REQUIRES(mutex_);
+  void waitForWaiters() RUNG_REQUIRES(mutex_);
 
   void runBackEnd(BackEnd& backEnd) RUNG_EXCLUDES(mutex_);
   LogBuffer::Then beginRound(BackEnd& backEnd) RUNG_EXCLUDES(mutex_);

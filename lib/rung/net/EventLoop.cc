@@ -42,7 +42,7 @@ EventLoop::EventLoop(PollerKind kind)
   if (const EventLoop* other = ofCurrentThread()) {
     LOG_FATAL << "thread " << CurrentThread::tid() << " has an EventLoop already, at " << other;
   }
-  activeChannels_.reserve(1);  // loop() needs memory for more events than that, and not for less
+  activeChannels_.reserve(1);  // a round that finds no memory has room for one event
   wakeupChannel_.setReadCallback([this](Timestamp) { wakeups_ += mailbox_->drainWakeups(); });
   wakeupChannel_.enableReading();
   // Last: if the line above throws, this thread has no loop.

@@ -100,8 +100,9 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   void close(std::chrono::duration<Rep, Period> linger) {
     closeWithin(saturate<std::chrono::steady_clock::duration>(linger));
   }
-  /// Ends the connection in a task, behind what the loop is doing, also with output unsent. No more
-  /// sends. Thread: any.
+  /// Ends the connection in a task, behind what the loop is doing, also with output unsent. There
+  /// are no more sends.
+  /// Thread: any.
   void forceClose();
 
   /// Keeps the sending side open for work that goes on elsewhere: see Hold.
@@ -227,7 +228,7 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   void tellWriteComplete();
   void releaseHold() noexcept;
 
-  // In TcpConnectionCalls.h.
+  // For all of these: templates and inline ones are in TcpConnectionCalls.h.
   /// Runs `work(*this)` on the loop; not at all if the loop is gone.
   template <class Work>
   void post(Work work);

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -98,6 +99,36 @@ TEST_CASE("InlineFunction: a capture of plain bytes moves with its value, also b
   other(3);
   other(4);
   CHECK(sum == 7);
+}
+
+// What the destructor set was overwritten, and never destroyed; with reset() it was written into
+// the object that was being destroyed.
+TEST_CASE("InlineFunction: what goes may set the same function once more") {
+  struct SetsAtEnd {
+    Function& function;
+    int& called;
+    ~SetsAtEnd() {
+      function = [&called = called](int value) { called = value; };
+    }
+  };
+  int called = 0;
+  Function function;
+  const auto sets = [&] { return std::unique_ptr<SetsAtEnd>(new SetsAtEnd{function, called}); };
+  SUBCASE("assigned") {
+    function = [owned = sets()](int) {};
+    function = [&called](int) { called = -1; };
+  }
+  SUBCASE("assigned, with a capture that is kept elsewhere") {
+    function = [owned = sets(), more = std::string("more")](int) {};
+    function = [&called](int) { called = -1; };
+  }
+  SUBCASE("reset") {
+    function = [owned = sets()](int) {};
+    function.reset();
+  }
+  REQUIRE(function != nullptr);
+  function(7);
+  CHECK(called == 7);
 }
 
 TEST_CASE("InlineFunction: empty by default, and from what is empty itself") {

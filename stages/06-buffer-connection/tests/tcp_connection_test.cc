@@ -223,8 +223,6 @@ TEST_CASE("TcpConnection: a writeComplete that sends the next piece streams with
   CHECK(f.client.receiveAll().size() == kPieces * 10);
 }
 
-// One urgent byte raises EPOLLPRI, and the read after it finds nothing: muduo logs an error for
-// each, as fast as a peer can send them.
 // Somebody else who has the socket, such as a forked child, takes the room between the event and
 // the write.
 TEST_CASE("TcpConnection: a write that finds no room, though the event said so, is tried again") {
@@ -262,6 +260,8 @@ TEST_CASE("TcpConnection: a write that finds no room, though the event said so, 
   CHECK(received == kMuch + ofOther);
 }
 
+// One urgent byte raises EPOLLPRI, and the read after it finds nothing: muduo logs an error for
+// each, as fast as a peer can send them.
 TEST_CASE("TcpConnection: urgent bytes neither end the connection nor reach the log") {
   const auto child = runInChild([] {
     const ServerThread server([](TcpServer& s) { s.setMessageCallback(echo); });

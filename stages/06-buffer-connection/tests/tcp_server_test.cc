@@ -5,7 +5,6 @@
 #include <atomic>
 #include <future>
 #include <memory>
-#include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -24,6 +23,7 @@
 #include "tests/support/Ipv6.h"
 #include "tests/support/ServerThread.h"
 #include "tests/support/Stop.h"
+#include "tests/support/UnluckyNewcomer.h"
 
 using namespace std::chrono_literals;
 using rung::Buffer;
@@ -34,6 +34,7 @@ using rung::MutexLock;
 using rung::TcpConnectionPtr;
 using rung::TcpServer;
 using rung::Timestamp;
+using rung::testing::checkUnluckyNewcomer;
 using rung::testing::Client;
 using rung::testing::connectClients;
 using rung::testing::echo;
@@ -396,24 +397,7 @@ TEST_CASE("TcpServer: another thread that destroys it waits for the memory that 
 }
 
 TEST_CASE("TcpServer: a newcomer that is made, but finds no memory for its place, is closed") {
-  std::atomic<int> ups{0};
-  ServerThread f([&](TcpServer& server) {
-    server.setMessageCallback(echo);
-    server.setConnectionCallback([&](const TcpConnectionPtr& c) { ups += c->connected(); });
-  });
-  std::optional<NoMemory> none;
-  f.inLoop([&] { none.emplace(1, 1); });
-  Client unlucky(f.address());
-  CHECK(unlucky.receiveAll().empty());
-  CHECK(unlucky.lastError() == 0);
-  f.inLoop([&] { none.reset(); });
-  CHECK(ups == 0);
-  CHECK(f.server().connectionCount() == 0);
-  Client next(f.address());
-  CHECK(next.send("x"));
-  CHECK(next.receive(1) == "x");
-  CHECK(ups == 1);
-  CHECK(f.server().connectionCount() == 1);
+  checkUnluckyNewcomer(1);
 }
 
 TEST_CASE("TcpServer: destroyed by the callback that prepares its threads, it does not start") {

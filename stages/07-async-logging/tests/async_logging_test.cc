@@ -1,4 +1,5 @@
 #include <doctest/doctest.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstdint>
@@ -32,6 +33,7 @@ using rung::testing::produceInParallel;
 using rung::testing::runInChild;
 using rung::testing::SlowDisk;
 using rung::testing::TempDirectory;
+using rung::testing::waitUntilAsleep;
 using WhenFull = rung::AsyncLogging::WhenFull;
 
 namespace {
@@ -144,6 +146,43 @@ TEST_CASE("AsyncLogging: can be started again") {
   CHECK(linesOf(directory.contents()).size() == 6);
 }
 
+// The second stop() came back when the next back-end ran already, and stopped that one.
+TEST_CASE("AsyncLogging: a stop that waits for another thread's does not stop the next start") {
+  const TempDirectory directory;
+  for (int i = 0; i < 10; ++i) {
+    SlowDisk disk;
+    AsyncLogging::Options options = optionsIn(directory);
+    options.file.clock = disk.clock();
+    AsyncLogging log(options);
+    log.start();
+    produce(log, "line", 1);
+    disk.stall();
+    std::atomic<pid_t> tids[2] = {0, 0};
+    const auto sleeps = [&](int which) {
+      while (tids[which].load() == 0)
+        std::this_thread::yield();
+      waitUntilAsleep(tids[which].load());
+    };
+    std::thread first([&] {
+      tids[0].store(gettid());
+      log.stop();
+      log.start();
+    });
+    sleeps(0);
+    std::thread second([&] {
+      tids[1].store(gettid());
+      log.stop();
+    });
+    sleeps(1);
+    disk.goOn();
+    first.join();
+    second.join();
+    const std::string before = directory.contents();
+    produce(log, "later", 1);
+    CHECK(directory.contents() == before);  // the back-end has it, which comes in an hour
+  }
+}
+
 TEST_CASE("AsyncLogging: producers that do not end do not keep stop from ending") {
   const TempDirectory directory;
   AsyncLogging::Options options = optionsIn(directory);
@@ -240,8 +279,7 @@ TEST_CASE("AsyncLogging: destroyed, it leaves the output alone that was set afte
   CHECK(directory.contents().empty());
 }
 
-// exit() looked for the instance without the lock. A thread could destroy it before exit() stopped
-// it.
+// Whichever comes first, the line is written.
 TEST_CASE("AsyncLogging: exit() stops one that a thread destroys meanwhile") {
   const TempDirectory directory;
   for (int i = 0; i < 20; ++i) {

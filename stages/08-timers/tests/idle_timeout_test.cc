@@ -6,7 +6,6 @@
 #include <chrono>
 #include <future>
 #include <memory>
-#include <optional>
 #include <semaphore>
 #include <stdexcept>
 #include <string>
@@ -16,11 +15,11 @@
 #include "rung/base/CountDownLatch.h"
 #include "rung/net/EventLoop.h"
 
-#include "tests/support/Allocations.h"
 #include "tests/support/ChildProcess.h"
 #include "tests/support/Client.h"
 #include "tests/support/Process.h"
 #include "tests/support/ServerThread.h"
+#include "tests/support/UnluckyNewcomer.h"
 
 using namespace std::chrono_literals;
 using rung::CountDownLatch;
@@ -29,10 +28,10 @@ using rung::InetAddress;
 using rung::TcpConnectionPtr;
 using rung::TcpServer;
 using rung::testing::allowDescriptors;
+using rung::testing::checkUnluckyNewcomer;
 using rung::testing::Client;
 using rung::testing::echo;
 using rung::testing::eventually;
-using rung::testing::NoMemory;
 using rung::testing::runInChild;
 using rung::testing::ServerThread;
 
@@ -165,28 +164,9 @@ TEST_CASE("TcpServer idle timeout: the server is destroyed by the callback of an
 // A connection is made, and finds no memory for its place among the others, or in the wheel, which
 // asks for some twice.
 TEST_CASE("TcpServer idle timeout: a newcomer that the wheel has no memory for is closed") {
-  for (int granted = 1; granted <= 3; ++granted) {
-    CAPTURE(granted);
-    std::atomic<int> ups{0};
-    ServerThread server([&](TcpServer& s) {
-      s.setIdleTimeout(24h, 1h);  // no tick meanwhile
-      s.setMessageCallback(echo);
-      s.setConnectionCallback([&](const TcpConnectionPtr& c) { ups += c->connected(); });
-    });
-    std::optional<NoMemory> none;
-    server.inLoop([&] { none.emplace(granted, 1); });
-    Client unlucky(server.address());
-    CHECK(unlucky.receiveAll().empty());
-    CHECK(unlucky.lastError() == 0);
-    server.inLoop([&] { none.reset(); });
-    CHECK(ups == 0);
-    CHECK(server.server().connectionCount() == 0);
-    Client next(server.address());
-    CHECK(next.send("x"));
-    CHECK(next.receive(1) == "x");
-    CHECK(ups == 1);
-    CHECK(server.server().connectionCount() == 1);
-  }
+  for (const int granted : {1, 2, 3})
+    checkUnluckyNewcomer(granted,
+                         [](TcpServer& s) { s.setIdleTimeout(24h, 1h); });  // without a tick
 }
 
 TEST_CASE("TcpServer idle timeout: when the server is gone, its loop hears of no more ticks") {

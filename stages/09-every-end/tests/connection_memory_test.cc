@@ -111,6 +111,17 @@ TEST_CASE("TcpConnection memory: what waits for bytes that then do not come goes
   }
 }
 
+// There is no task that would tell the loop, so the next event has to.
+TEST_CASE("TcpConnection memory: a hold that ends without memory for its task holds no more") {
+  Alone f(ConnectionProfile{});
+  TcpConnection::Hold hold = f.connection->hold();
+  CHECK_FALSE(throwsElsewhere(*f.connection, [&](TcpConnection&) { hold.release(); }));
+  CHECK_FALSE(f.connection->isHeld());
+  f.pair.theirs.reset();
+  runRounds(f.loop, 2);
+  CHECK_FALSE(f.connection->connected());
+}
+
 TEST_CASE("TcpConnection memory: without memory for what the kernel does not take, it ends") {
   Alone f;
   CHECK(f.connection->send(std::string(4 << 20, 'x')));  // more than the kernel takes

@@ -101,7 +101,7 @@ TEST_CASE("TcpConnection pieces: on another thread they keep their place among i
   CHECK(f.client.receiveAll() == all);
 }
 
-TEST_CASE("TcpConnection pieces: none, or empty ones, are sent when there is nothing to send") {
+TEST_CASE("TcpConnection pieces: none, or empty ones, send no byte, and are refused like others") {
   OneConnection f;
   f.inLoop([&] {
     CHECK(f.connection->send(std::span<const std::string_view>()));

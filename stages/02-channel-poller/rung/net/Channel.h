@@ -73,10 +73,10 @@ class Channel : noncopyable {
   /// Ends the watch. May be called from the Channel's own callbacks, and more than once.
   void remove();
 
-  /// Runs the callbacks for the events that setRevents() has set. Not from within one of them;
-  /// those of another Channel may run there. Errors: an exception from a callback ends the process.
-  /// The message names the callback, the descriptor and the exception; base/Guarded.h says how to
-  /// see where it was thrown.
+  /// Runs the callbacks for the events that setRevents() has set.
+  /// Lifetime: not to be called from one of them; a callback may let another Channel handle events.
+  /// Errors: an exception from a callback ends the process. The message names the callback, the
+  /// descriptor and the exception; base/Guarded.h says how to see where it was thrown.
   void handleEvent(Timestamp receiveTime) noexcept;
 
   [[nodiscard]] int fd() const { return fd_; }

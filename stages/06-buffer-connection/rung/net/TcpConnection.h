@@ -76,8 +76,9 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   /// the peer closes too, and messages are still called back.
   /// Thread: any.
   void shutdown();
-  /// Ends the connection in a task, behind what the loop is doing, also with output unsent. No more
-  /// sends. Thread: any.
+  /// Ends the connection in a task, behind what the loop is doing, also with output unsent. There
+  /// are no more sends.
+  /// Thread: any.
   void forceClose();
 
   /// Errors: returns false, with errno, once the connection is down, and its callback for that has

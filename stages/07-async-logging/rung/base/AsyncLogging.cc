@@ -51,9 +51,7 @@ AsyncLogging::~AsyncLogging() {
   stop();
   Logger::unsetOutput(appendToInstance);
   const MutexLock lock(mutex_);
-  // They use this object until they are out of waitForProgress() and the lock is free again.
-  while (waiting_ > 0)
-    progress_.wait(mutex_);
+  waitForWaiters();
   instance_.store(nullptr);
 }
 
@@ -63,6 +61,7 @@ void AsyncLogging::start() {
     const MutexLock lock(mutex_);
     startedTwice = state_ != State::stopped;
     if (!startedTwice) {
+      waitForWaiters();  // a stop() that waits for the end of the last one is not for this one
       file_.open();
       filling_.reserve(options_.blockBytes + kNoticeBytes);
       full_.reserve(options_.blockBytes + kNoticeBytes);
@@ -74,8 +73,8 @@ void AsyncLogging::start() {
   if (startedTwice) LOG_FATAL << "AsyncLogging started twice";
 }
 
-// For stop(), of which there is only this one, and at exit(), when a thread may be destroying it:
-// the destructor waits for those who found it under the lock.
+// Of stop() and of exit(). At exit() another thread may be in the destructor, so the instance is
+// looked for under the lock, and the destructor waits for those who have found it.
 void AsyncLogging::stopInstance() {
   AsyncLogging* log = nullptr;
   {
@@ -172,6 +171,12 @@ void AsyncLogging::flushInstance() {
   log->wakeUp_.notifyOne();
   while (log->state_ != State::stopped && log->writtenBytes_ < all)
     log->waitForProgress();
+}
+
+// They use this object until they are out of waitForProgress() and the lock is free again.
+void AsyncLogging::waitForWaiters() {
+  while (waiting_ > 0)
+    progress_.wait(mutex_);
 }
 
 void AsyncLogging::waitForProgress() {

@@ -83,6 +83,7 @@ class AsyncLogging : noncopyable {
   void tellDropped() RUNG_REQUIRES(mutex_);
   void swap() RUNG_REQUIRES(mutex_);
   void waitForProgress() RUNG_REQUIRES(mutex_);
+  void waitForWaiters() RUNG_REQUIRES(mutex_);
 
   void runBackEnd() RUNG_EXCLUDES(mutex_);
   [[nodiscard]] const std::string* waitForWork() RUNG_EXCLUDES(mutex_);
