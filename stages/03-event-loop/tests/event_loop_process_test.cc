@@ -58,7 +58,7 @@ rung::testing::ChildResult runWithHandler(Post post) {
 // and waited for itself.
 TEST_CASE("EventLoop: quit and wakeup in a signal handler do not wait for the thread they stop") {
   const auto postRaising = [](EventLoop& loop) {
-    bool armed = false;
+    static bool armed = false;  // the loop moves the task once more, to destroy it
     rung::Task task(RaisesWhenMoved{&armed});
     armed = true;
     (void)loop.mailbox()->post(std::move(task));
