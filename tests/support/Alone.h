@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "rung/net/EventLoop.h"
@@ -9,6 +10,9 @@
 #include "tests/support/Sockets.h"
 
 namespace rung::testing {
+
+/// More than the kernel takes at once.
+inline const std::string kMuch(4 << 20, 'x');
 
 /// A connection without a server, on the loop of the test, which plays its owner and its peer.
 struct Alone {

@@ -79,6 +79,10 @@ bool Socket::setTcpNoDelay(bool on) {
 bool Socket::setKeepAlive(bool on) {
   return setOption(SOL_SOCKET, SO_KEEPALIVE, on);
 }
+bool Socket::setResetOnClose() {
+  const linger none{.l_onoff = 1, .l_linger = 0};
+  return ::setsockopt(fd(), SOL_SOCKET, SO_LINGER, &none, sizeof none) == 0;
+}
 
 bool Socket::setOption(int level, int option, bool on) {
   const int value = on ? 1 : 0;

@@ -46,6 +46,8 @@ class Socket {
   bool setTcpNoDelay(bool on);
   /// Let the kernel probe a silent peer. Its default first probe is after two hours.
   bool setKeepAlive(bool on);
+  /// close() sends a reset instead of a FIN, and throws away what the kernel has yet to send.
+  bool setResetOnClose();
 
   /// Errors: the invalid address 0.0.0.0:0 if the socket is closed or not connected.
   [[nodiscard]] InetAddress localAddress() const;

@@ -192,6 +192,16 @@ void TcpConnection::forceClose() {
   if (connected()) cut(CloseReason::forced);
 }
 
+void TcpConnection::reset() {
+  if (!connected()) return;
+  post([](TcpConnection& self) {
+    (void)self.socket_.setResetOnClose();
+    self.note(CloseReason::forced, 0);
+    self.end();
+  });
+  stopSending();
+}
+
 void TcpConnection::closeWithin(std::chrono::steady_clock::duration linger) {
   if (!connected()) return;
   if (inLoopThread()) return closeInLoop(linger);

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "tests/support/ChildProcess.h"
+#include "tests/support/RandomBytes.h"
 #include "tests/support/Sockets.h"
 
 using rung::Buffer;
@@ -29,6 +30,7 @@ using rung::IoResult;
 using rung::testing::ChildResult;
 using rung::testing::Pipe;
 using rung::testing::put;
+using rung::testing::randomBytes;
 using rung::testing::runInChild;
 using rung::testing::SocketPair;
 
@@ -56,15 +58,6 @@ struct Lent {
   Block block;
   Buffer buffer;
 };
-
-/// Data in which a byte that is lost, doubled or out of place shows.
-std::string randomBytes(std::size_t size, std::uint64_t seed) {
-  std::mt19937_64 random(seed);
-  std::string bytes(size, '\0');
-  for (char& byte : bytes)
-    byte = static_cast<char>(random() & 0xFF);
-  return bytes;
-}
 
 /// As much of `bytes` as the socket takes.
 std::size_t putSome(const rung::UniqueFd& fd, std::string_view bytes) {

@@ -16,12 +16,14 @@
 #include "rung/net/OutputBuffer.h"
 
 #include "tests/support/ChildProcess.h"
+#include "tests/support/RandomBytes.h"
 #include "tests/support/Sockets.h"
 
 using rung::IoResult;
 using rung::OutputBuffer;
 using rung::testing::ChildResult;
 using rung::testing::Pipe;
+using rung::testing::randomBytes;
 using rung::testing::runInChild;
 using rung::testing::SocketPair;
 using rung::testing::take;
@@ -29,15 +31,6 @@ using rung::testing::take;
 namespace {
 
 constexpr std::size_t kMiB = 1 << 20;
-
-/// Data in which a byte that is lost, doubled or out of place shows.
-std::string randomBytes(std::size_t size, std::uint64_t seed) {
-  std::mt19937_64 random(seed);
-  std::string bytes(size, '\0');
-  for (char& byte : bytes)
-    byte = static_cast<char>(random() & 0xFF);
-  return bytes;
-}
 
 /// All that has arrived at `fd` by now.
 std::string takeAll(const rung::UniqueFd& fd) {
@@ -374,10 +367,9 @@ TEST_CASE("OutputBuffer: does not grow with all that ever passed, though it is n
 
 /// Each operation does the same to an OutputBuffer and to a std::string, and tells whether all that
 /// it saw was right.
-class RandomOperations {
+class RandomOutput {
  public:
-  explicit RandomOperations(std::uint64_t seed)
-      : random_(seed), source_(randomBytes(1 << 18, seed)) {}
+  explicit RandomOutput(std::uint64_t seed) : random_(seed), source_(randomBytes(1 << 18, seed)) {}
 
   /// One operation. Which kind it was is left in `kind`.
   bool runOne(std::size_t& kind) {
@@ -479,7 +471,7 @@ class RandomOperations {
 TEST_CASE("OutputBuffer: random operations do what a std::string does") {
   const std::uint64_t seed = 20240608;
   CAPTURE(seed);
-  RandomOperations operations(seed);
+  RandomOutput operations(seed);
   for (int operation = 0; operation < 50'000; ++operation) {
     std::size_t kind = 0;
     const bool right = operations.runOne(kind);

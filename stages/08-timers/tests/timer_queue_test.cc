@@ -23,8 +23,8 @@ using Clock = TimerQueue::Clock;
 
 /// A queue whose time the test sets. It is ahead of the kernel's by an hour, so that the timerfd,
 /// which goes by that one, never rings: runExpired() is called by hand.
-struct Fixture {
-  Fixture() { time = start = Clock::now() + 1h; }
+struct QueueFixture {
+  QueueFixture() { time = start = Clock::now() + 1h; }
 
   void advanceTo(Clock::duration sinceStart) {
     time = start + sinceStart;
@@ -41,7 +41,7 @@ struct Fixture {
   std::string log;
 };
 
-TEST_CASE_FIXTURE(Fixture, "TimerQueue: runs what is due, in order, and nothing else") {
+TEST_CASE_FIXTURE(QueueFixture, "TimerQueue: runs what is due, in order, and nothing else") {
   add(20ms, 'b');
   add(10ms, 'a');
   add(20ms, 'c');
@@ -55,7 +55,7 @@ TEST_CASE_FIXTURE(Fixture, "TimerQueue: runs what is due, in order, and nothing 
 
 // In muduo a timer that was taken out of the set for its batch can no longer be found by cancel():
 // the callback of a timer that its owner had just cancelled ran on what the owner had destroyed.
-TEST_CASE_FIXTURE(Fixture,
+TEST_CASE_FIXTURE(QueueFixture,
                   "TimerQueue: a timer cancelled in the batch in which it is due stays quiet") {
   TimerId b;
   TimerId c;
@@ -74,7 +74,8 @@ TEST_CASE_FIXTURE(Fixture,
   CHECK(log == "ad");
 }
 
-TEST_CASE_FIXTURE(Fixture, "TimerQueue: cancelling a timer that has run in this batch says false") {
+TEST_CASE_FIXTURE(QueueFixture,
+                  "TimerQueue: cancelling a timer that has run in this batch says false") {
   const TimerId a = add(10ms, 'a');
   bool cancelled = true;
   queue.addAt(start + 10ms, [&] { cancelled = queue.cancel(a); });
@@ -83,7 +84,7 @@ TEST_CASE_FIXTURE(Fixture, "TimerQueue: cancelling a timer that has run in this 
   CHECK(log == "a");
 }
 
-TEST_CASE_FIXTURE(Fixture,
+TEST_CASE_FIXTURE(QueueFixture,
                   "TimerQueue: a repeating timer that cancels itself does not come again") {
   TimerId id;
   bool first = false;
@@ -102,7 +103,8 @@ TEST_CASE_FIXTURE(Fixture,
   CHECK(*witness == 1);
 }
 
-TEST_CASE_FIXTURE(Fixture, "TimerQueue: a timer that runs once and cancels itself does no harm") {
+TEST_CASE_FIXTURE(QueueFixture,
+                  "TimerQueue: a timer that runs once and cancels itself does no harm") {
   TimerId id;
   bool cancelled = true;
   id = queue.addAt(start + 10ms, [&] {
@@ -115,7 +117,7 @@ TEST_CASE_FIXTURE(Fixture, "TimerQueue: a timer that runs once and cancels itsel
   CHECK(log == "ab");
 }
 
-TEST_CASE_FIXTURE(Fixture, "TimerQueue: cancelled twice, the second is false") {
+TEST_CASE_FIXTURE(QueueFixture, "TimerQueue: cancelled twice, the second is false") {
   const TimerId id = add(10ms, 'a');
   CHECK(queue.cancel(id));
   CHECK_FALSE(queue.cancel(id));
@@ -124,7 +126,7 @@ TEST_CASE_FIXTURE(Fixture, "TimerQueue: cancelled twice, the second is false") {
   CHECK(log.empty());
 }
 
-TEST_CASE_FIXTURE(Fixture, "TimerQueue: a callback may cancel all others of its batch") {
+TEST_CASE_FIXTURE(QueueFixture, "TimerQueue: a callback may cancel all others of its batch") {
   std::vector<TimerId> ids;
   int cancelled = 0;
   queue.addAt(start + 10ms, [&] {
@@ -141,7 +143,7 @@ TEST_CASE_FIXTURE(Fixture, "TimerQueue: a callback may cancel all others of its 
 }
 
 // A loop over "all that is due" would never end here, and the sockets would wait.
-TEST_CASE_FIXTURE(Fixture,
+TEST_CASE_FIXTURE(QueueFixture,
                   "TimerQueue: what a callback adds waits for the next round, due or not") {
   queue.addAt(start + 10ms, [&] {
     for (int i = 0; i < 1000; ++i)
@@ -156,7 +158,8 @@ TEST_CASE_FIXTURE(Fixture,
   CHECK(log == ".a" + std::string(1000, 'x'));
 }
 
-TEST_CASE_FIXTURE(Fixture, "TimerQueue: a callback may move its own timer on, as a timeout does") {
+TEST_CASE_FIXTURE(QueueFixture,
+                  "TimerQueue: a callback may move its own timer on, as a timeout does") {
   TimerId id;
   std::function<void()> again = [&] {
     log += 'x';
@@ -170,7 +173,8 @@ TEST_CASE_FIXTURE(Fixture, "TimerQueue: a callback may move its own timer on, as
 }
 
 // "The next one comes an interval from now" adds up the delays of all runs.
-TEST_CASE_FIXTURE(Fixture, "TimerQueue: a repeating timer does not drift when its runs come late") {
+TEST_CASE_FIXTURE(QueueFixture,
+                  "TimerQueue: a repeating timer does not drift when its runs come late") {
   queue.addEvery(10ms, [&] { log += 'x'; });
   advanceTo(13ms);
   advanceTo(19ms);
@@ -182,7 +186,7 @@ TEST_CASE_FIXTURE(Fixture, "TimerQueue: a repeating timer does not drift when it
 }
 
 // After a suspended virtual machine or a debugger's stop, thousands of runs may have been missed.
-TEST_CASE_FIXTURE(Fixture, "TimerQueue: a repeating timer leaves out what it missed") {
+TEST_CASE_FIXTURE(QueueFixture, "TimerQueue: a repeating timer leaves out what it missed") {
   queue.addEvery(10ms, [&] { log += 'x'; });
   advanceTo(95ms);
   queue.runExpired();
@@ -193,7 +197,7 @@ TEST_CASE_FIXTURE(Fixture, "TimerQueue: a repeating timer leaves out what it mis
   CHECK(log == "xx");
 }
 
-TEST_CASE_FIXTURE(Fixture,
+TEST_CASE_FIXTURE(QueueFixture,
                   "TimerQueue: a callback slower than its interval leaves gaps, not a queue") {
   queue.addEvery(10ms, [&] {
     log += 'x';
@@ -206,13 +210,13 @@ TEST_CASE_FIXTURE(Fixture,
   CHECK(log == "xx");
 }
 
-TEST_CASE_FIXTURE(Fixture, "TimerQueue: an interval of zero or less is refused") {
+TEST_CASE_FIXTURE(QueueFixture, "TimerQueue: an interval of zero or less is refused") {
   CHECK_THROWS_AS(queue.addEvery(0ms, [] {}), std::invalid_argument);
   CHECK_THROWS_AS(queue.addEvery(-1ns, [] {}), std::invalid_argument);
   CHECK(queue.size() == 0);
 }
 
-TEST_CASE_FIXTURE(Fixture, "TimerQueue: deadlines at the ends of the clock's range") {
+TEST_CASE_FIXTURE(QueueFixture, "TimerQueue: deadlines at the ends of the clock's range") {
   queue.addAt(Clock::time_point::max(), [&] { log += 'z'; });
   queue.addAfter(Clock::duration::max(), [&] { log += 'z'; });
   queue.addEvery(Clock::duration::max(), [&] { log += 'z'; });
@@ -225,7 +229,7 @@ TEST_CASE_FIXTURE(Fixture, "TimerQueue: deadlines at the ends of the clock's ran
 }
 
 // Destroyed with the lock held, the callback's captures could not use the queue any more.
-TEST_CASE_FIXTURE(Fixture, "TimerQueue: what a callback owns may use the queue when it goes") {
+TEST_CASE_FIXTURE(QueueFixture, "TimerQueue: what a callback owns may use the queue when it goes") {
   const TimerId other = add(10ms, 'x');
   const auto makeOwner = [&] {
     return std::shared_ptr<void>(nullptr, [&](void*) {
@@ -245,7 +249,7 @@ TEST_CASE_FIXTURE(Fixture, "TimerQueue: what a callback owns may use the queue w
   CHECK(queue.size() == 0);  // what the last one added was refused
 }
 
-TEST_CASE_FIXTURE(Fixture, "TimerQueue: closed, it refuses timers and has none") {
+TEST_CASE_FIXTURE(QueueFixture, "TimerQueue: closed, it refuses timers and has none") {
   auto witness = std::make_shared<int>(0);
   const TimerId id = queue.addAfter(10ms, [witness] { ++*witness; });
   queue.close();
@@ -278,7 +282,7 @@ TEST_CASE("TimerQueue: destroyed, it is closed first, for what the callbacks own
 
 TEST_CASE("TimerQueue: an empty task is refused where it is added") {
   const auto child = runInChild([] {
-    Fixture fixture;
+    QueueFixture fixture;
     fixture.queue.addAfter(1ms, std::function<void()>());
   });
   CHECK(child.aborted());

@@ -12,35 +12,18 @@
 #include "rung/net/TimingWheel.h"
 
 #include "tests/support/ChildProcess.h"
+#include "tests/support/Watched.h"
 
 using namespace std::chrono_literals;
 using rung::EventLoop;
 using rung::TimingWheel;
 using rung::testing::runInChild;
+using rung::testing::turn;
+using rung::testing::Watched;
 
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-/// An object that may be idle, and notes when it is.
-class Watched : public TimingWheel::Entry {
- public:
-  explicit Watched(std::function<void()> callback = {}) : callback_(std::move(callback)) {}
-  [[nodiscard]] int timesIdle() const { return timesIdle_; }
-
- private:
-  void onIdle() override {
-    ++timesIdle_;
-    if (callback_) callback_();
-  }
-  std::function<void()> callback_;
-  int timesIdle_ = 0;
-};
-
-void turn(TimingWheel& wheel, int ticks) {
-  for (int i = 0; i < ticks; ++i)
-    wheel.tick();
-}
 
 TEST_CASE("TimingWheel: an entry's callback may keep it, by a refresh or by adding it") {
   TimingWheel wheel(nullptr, 2s);

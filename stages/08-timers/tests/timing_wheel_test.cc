@@ -14,32 +14,15 @@
 #include "rung/net/TimingWheel.h"
 
 #include "tests/support/ChildProcess.h"
+#include "tests/support/Watched.h"
 
 using namespace std::chrono_literals;
 using rung::EventLoop;
 using rung::TimingWheel;
+using rung::testing::turn;
+using rung::testing::Watched;
 
 namespace {
-
-/// An object that may be idle, and notes when it is.
-class Watched : public TimingWheel::Entry {
- public:
-  explicit Watched(std::function<void()> callback = {}) : callback_(std::move(callback)) {}
-  [[nodiscard]] int timesIdle() const { return timesIdle_; }
-
- private:
-  void onIdle() override {
-    ++timesIdle_;
-    if (callback_) callback_();
-  }
-  std::function<void()> callback_;
-  int timesIdle_ = 0;
-};
-
-void turn(TimingWheel& wheel, int ticks) {
-  for (int i = 0; i < ticks; ++i)
-    wheel.tick();
-}
 
 TEST_CASE("TimingWheel: an entry that is never refreshed is expired once, after nine ticks") {
   TimingWheel wheel(nullptr, 8s);

@@ -45,6 +45,7 @@ using rung::UniqueFd;
 using rung::testing::Alone;
 using rung::testing::Client;
 using rung::testing::eventually;
+using rung::testing::kMuch;
 using rung::testing::limitMemory;
 using rung::testing::Observed;
 using rung::testing::put;
@@ -56,8 +57,6 @@ using rung::testing::take;
 using rung::testing::toNobody;
 
 namespace {
-
-const std::string kMuch(1 << 20, 'x');  // more than the kernel takes of a socket pair
 
 TEST_CASE("CloseReason: each has a name") {
   CHECK(rung::nameOf(CloseReason::none) == "none");
@@ -164,6 +163,7 @@ TEST_CASE("CloseReason: the kernel refuses to watch it, and it was never up") {
 TEST_CASE("CloseReason: what this side decided: forced, lingerExpired, stopped") {
   const std::vector<std::pair<CloseReason, std::function<void(Observed&, rung::TcpConnection&)>>>
       ways = {{CloseReason::forced, [](Observed&, auto& c) { c.forceClose(); }},
+              {CloseReason::forced, [](Observed&, auto& c) { c.reset(); }},
               {CloseReason::lingerExpired, [](Observed&, auto& c) { c.close(1ms); }},
               {CloseReason::stopped, [](Observed& f, auto&) { f.server.server().stop(1ms); }},
               {CloseReason::stopped, [](Observed& f, auto&) { f.server.destroyServer(); }}};
@@ -174,6 +174,31 @@ TEST_CASE("CloseReason: what this side decided: forced, lingerExpired, stopped")
     way.second(f, *connection);
     CHECK(f.ended() == 0);
     CHECK(connection->closeReason() == way.first);
+  }
+}
+
+// A FIN after a part of the answer lets that part pass for the whole.
+TEST_CASE("TcpConnection reset: the peer gets a reset, though bytes wait for it, on any thread") {
+  for (const bool onLoop : {true, false}) {
+    CAPTURE(onLoop);
+    Observed f;
+    const TcpConnectionPtr connection = f.connection();
+    const auto work = [&] {
+      CHECK(connection->send(std::string(20 << 20, 'x')));
+      connection->reset();
+      CHECK_FALSE(connection->send("late"));
+      connection->reset();
+    };
+    if (onLoop) {
+      f.server.inLoop(work);
+    } else {
+      work();
+    }
+    CHECK(f.ended() == 0);
+    (void)f.client.receiveAll();
+    CHECK(f.client.lastError() == ECONNRESET);
+    CHECK(connection->outputBytes() > 0);
+    connection->reset();  // of one that is down: nothing
   }
 }
 

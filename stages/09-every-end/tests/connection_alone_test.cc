@@ -32,6 +32,7 @@ using rung::TcpConnectionPtr;
 using rung::Timestamp;
 using rung::UniqueFd;
 using rung::testing::Alone;
+using rung::testing::kMuch;
 using rung::testing::put;
 using rung::testing::runInChild;
 using rung::testing::runRounds;
@@ -39,8 +40,6 @@ using rung::testing::SocketPair;
 using rung::testing::take;
 
 namespace {
-
-const std::string kMuch(4 << 20, 'x');  // more than the kernel takes at once
 
 TEST_CASE("TcpConnection alone: needs no callbacks, its owner's included") {
   Alone f;

@@ -33,14 +33,13 @@ using rung::testing::Alone;
 using rung::testing::BlockedLoop;
 using rung::testing::eventually;
 using rung::testing::fillKernel;
+using rung::testing::kMuch;
 using rung::testing::Observed;
 using rung::testing::put;
 using rung::testing::runRounds;
 using rung::testing::take;
 
 namespace {
-
-const std::string kMuch(4 << 20, 'x');  // more than the kernel takes at once
 
 /// Takes one line, without its newline. False if there is none that is whole.
 bool takeLine(Buffer& buffer, std::string& line) {

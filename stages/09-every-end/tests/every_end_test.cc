@@ -76,20 +76,20 @@ TEST_CASE("TcpConnection ends: with a half-close callback it stays open until th
 }
 
 TEST_CASE("TcpConnection ends: a reset while much is queued frees it, and tells how much is lost") {
-  constexpr std::size_t kMuch = 50 << 20;
+  constexpr std::size_t kBytes = 50 << 20;
   const auto memory = [] { return mallinfo2().uordblks + mallinfo2().hblkhd; };
   Observed f;
   const TcpConnectionPtr connection = f.connection();
   const std::size_t before = memory();
-  connection->send(std::string(kMuch, 'x'));
+  connection->send(std::string(kBytes, 'x'));
   f.server.inLoop([] {});
   f.client.reset();
   CHECK(f.ended() != 0);
   f.server.inLoop([] {});
   CHECK(connection->closeReason() == rung::CloseReason::reset);
-  CHECK(connection->outputBytes() > kMuch / 2);
-  CHECK(connection->outputBytes() <= kMuch);
-  CHECK(memory() < before + kMuch / 2);
+  CHECK(connection->outputBytes() > kBytes / 2);
+  CHECK(connection->outputBytes() <= kBytes);
+  CHECK(memory() < before + kBytes / 2);
 }
 
 TEST_CASE("TcpConnection ends: a reset is noticed while reading is paused") {
