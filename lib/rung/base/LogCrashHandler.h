@@ -1,5 +1,7 @@
 #pragma once
 
+#include "rung/base/noncopyable.h"  // for its check of the standard
+
 namespace rung {
 
 /// Opt-in: when the process dies of SIGSEGV, SIGBUS, SIGFPE, SIGILL or SIGABRT, the lines that the

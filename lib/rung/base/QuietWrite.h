@@ -4,6 +4,8 @@
 
 #include <string_view>
 
+#include "rung/base/noncopyable.h"  // for its check of the standard
+
 namespace rung {
 
 /// write(2) that fails where it would end the process: with EPIPE when nobody reads the pipe any

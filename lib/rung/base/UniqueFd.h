@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "rung/base/noncopyable.h"  // for its check of the standard
+
 namespace rung {
 
 /// The one owner of a file descriptor: its destructor closes it.

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "rung/base/noncopyable.h"  // for its check of the standard
+
 namespace rung {
 
 /// Why a connection ended, or is about to. If there are several causes, the first one stands.

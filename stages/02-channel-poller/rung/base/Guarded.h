@@ -2,6 +2,8 @@
 
 #include <string>
 
+#include "rung/base/noncopyable.h"  // for its check of the standard
+
 namespace rung {
 
 /// Ends the process with a line of the log that names `what` and the exception which is being

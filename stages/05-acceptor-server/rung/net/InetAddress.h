@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "rung/base/noncopyable.h"  // for its check of the standard
+
 namespace rung {
 
 /// An IPv4 or IPv6 address with a port. A value: copy it freely.

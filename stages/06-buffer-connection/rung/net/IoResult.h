@@ -2,6 +2,8 @@
 
 #include <cstddef>
 
+#include "rung/base/noncopyable.h"  // for its check of the standard
+
 namespace rung {
 
 /// The result of a read or write: a count, or the errno of its failure. They are returned together,
