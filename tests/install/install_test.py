@@ -4,9 +4,10 @@
 Installs the build into a folder of its own, and builds the README's server against that with the
 compiler alone, with Meson and with CMake, and against the source tree as a Meson subproject. Does
 what the guide says, too, word for word, where a mount namespace keeps that from the machine. Each
-server must serve.
+server must serve. The tarball of `meson dist` has all files, and is what the Meson wrap takes.
 """
 
+import functools
 import os
 import pathlib
 import re
@@ -15,6 +16,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 import unittest
 
@@ -29,6 +31,8 @@ MESON_FILE = """project('user', 'cpp', default_options: ['cpp_std=c++20'])
 rung_dep = dependency('rung', fallback: ['rung', 'rung_dep'])
 executable('server', 'server.cc', dependencies: rung_dep)
 """
+WRAP_DEPENDENCY = "rung_dep = dependency('rung')\n"
+DIST = 'meson dist -C build --no-tests'
 CMAKE_FILE = """cmake_minimum_required(VERSION 3.16)
 project(user CXX)
 set(CMAKE_CXX_STANDARD 20)
@@ -65,6 +69,21 @@ def run(*command, **options):
     if done.returncode != 0:
         raise AssertionError(f'{command} exits with {done.returncode}:\n{done.stdout}')
     return done.stdout
+
+
+def git(*arguments):
+    return run('git', '-c', 'safe.directory=*', '-C', SOURCE, *arguments)
+
+
+@functools.cache
+def dist_tarball():
+    """What `meson dist` makes of the last commit."""
+    if not (SOURCE / '.git').exists() or shutil.which('git') is None:
+        raise unittest.SkipTest('this is no checkout of git')
+    env = dict(os.environ, GIT_CONFIG_COUNT='1', GIT_CONFIG_KEY_0='safe.directory',
+               GIT_CONFIG_VALUE_0='*')
+    run(*shlex.split(DIST.replace('-C build', '--allow-dirty')), cwd=BUILD, env=env)
+    return next((BUILD / 'meson-dist').glob('rung-*.tar.xz'))
 
 
 class Install(unittest.TestCase):
@@ -153,6 +172,38 @@ class Install(unittest.TestCase):
         self.assertEqual(run('meson', 'introspect', '--installed', 'b', cwd=place), '{}\n')
         self.assert_serves(place / 'b' / 'server')
 
+    def test_dist(self):
+        """`meson dist` packs every file of the commit, and that builds in a path with a space"""
+        place = self.top / 'my dist'
+        with tarfile.open(dist_tarball()) as tar:
+            tar.extractall(place)
+            packed = {name.partition('/')[2]: bool(mode & 0o100)
+                      for name, mode in ((file.name, file.mode) for file in tar if not file.isdir())}
+        tracked = re.findall('^100(644|755) .*\\t(.*)$', git('ls-tree', '-r', 'HEAD'), re.M)
+        self.assertEqual(packed, {name: mode == '755' for mode, name in tracked})
+        source, = place.iterdir()
+        run('meson', 'setup', '-Dstages=final', '-Dtests=false', 'b', cwd=source)
+        run('ninja', '-C', 'b', '../lib/rung/base/UniqueFd.cc^', cwd=source)
+
+    def test_wrap(self):
+        """a Meson project takes the tarball through the wrap, from a folder or from a URL"""
+        tarball = dist_tarball()
+        digest = tarball.with_name(tarball.name + '.sha256sum').read_text().split()[0]
+        url = f'[wrap-file]\nsource_url = {tarball.as_uri()}\nsource_hash = {digest}\n'
+        wrap = (SOURCE / 'packaging' / 'rung.wrap').read_text()
+        meson_file = MESON_FILE.replace(MESON_FILE.splitlines(True)[1], WRAP_DEPENDENCY)
+        for text in wrap, wrap.replace('[wrap-file]\n', url):
+            with self.subTest(text):
+                place = self.user_project(meson_build=meson_file)
+                folder = place / 'subprojects'
+                (folder / 'packagefiles').mkdir(parents=True)
+                if text == wrap:
+                    shutil.copy(tarball, folder / 'packagefiles')
+                (folder / 'rung.wrap').write_text(text)
+                run('meson', 'setup', '--wrap-mode=forcefallback', 'b', cwd=place)
+                run('ninja', '-C', 'b', '../server.cc^', cwd=place)
+                shutil.rmtree(place)
+
     def test_kinds(self):
         """-Ddefault_library says which kinds of library are installed"""
         for kind, wanted in (('static', {'librung.a'}), ('shared', {'librung.so.0.1.0'})):
@@ -220,8 +271,8 @@ class Install(unittest.TestCase):
         guide = (SOURCE / 'docs' / 'guide' / 'using.md').read_text()
         for line in [*MESON_FILE.splitlines()[1:], *CMAKE_FILE.splitlines()[3:5],
                      CMAKE_FILE.splitlines()[-1], CMAKE_PACKAGE_FILE.splitlines()[2],
-                     CMAKE_PACKAGE_FILE.splitlines()[-1], 'g++ -std=c++20 server.cc -o server $(pkg-config '
-                     '--cflags --libs rung)']:
+                     CMAKE_PACKAGE_FILE.splitlines()[-1], DIST, WRAP_DEPENDENCY.strip(),
+                     'g++ -std=c++20 server.cc -o server $(pkg-config --cflags --libs rung)']:
             self.assertIn(line + '\n', guide)
 
     def test_guide_commands(self):
