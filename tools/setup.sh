@@ -1,4 +1,5 @@
-# Shared by tools/run, tools/test and .ci/run: what they need, how they configure and build.
+# Shared by tools/run, tools/test, .ci/run and packaging/build-deb: what they need, how they configure
+# and build.
 # Sourced by a POSIX shell that has set `root` to the top of the checkout.
 
 # shellcheck shell=sh disable=SC2154
