@@ -26,9 +26,9 @@ Store::Entry& Store::put(std::string_view key, std::string_view value) {
   }
   std::string& old = entry->value_;
   bytes_ -= old.size();
-  // A short value does not keep the memory of a long one.
+  // A short value does not keep the memory of a long one, as it would by an assignment.
   if (old.capacity() / 2 > value.size() + sizeof(Entry)) {
-    old = std::string(value);
+    std::string(value).swap(old);
   } else {
     old = value;
   }
