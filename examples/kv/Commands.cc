@@ -1,21 +1,12 @@
 #include "kv/Commands.h"
 
 #include <algorithm>
-#include <charconv>
-#include <limits>
+#include <optional>
 #include <string>
-#include <utility>
 
 namespace kv {
 
 namespace {
-
-constexpr std::string_view kNotInteger = "ERR value is not an integer or out of range";
-constexpr std::string_view kSyntaxError = "ERR syntax error";
-
-void refuseArity(std::string& out, std::string_view lowerName) {
-  appendError(out, "ERR wrong number of arguments for '" + std::string(lowerName) + "' command");
-}
 
 /// Names the command and the begin of its arguments, as Redis does.
 void refuseUnknown(std::string& out, Args args) {
@@ -34,10 +25,6 @@ void refuseUnknown(std::string& out, Args args) {
 void refuseSubcommand(std::string& out, Args args, const char* command) {
   appendError(out, "ERR unknown subcommand '" + std::string(args[1].substr(0, 128)) + "'. Try " +
                        command + " HELP.");
-}
-
-void appendValue(std::string& out, const Store::Entry* entry) {
-  entry == nullptr ? appendNull(out) : appendBulk(out, entry->value());
 }
 
 }  // namespace
@@ -83,6 +70,10 @@ const Commands::Command Commands::kCommands[] = {
     {"host:", -1, Command::whileSubscribed, &Commands::answerBrowser},
 };
 
+void Commands::refuseArity(std::string& out, std::string_view lowerName) {
+  appendError(out, "ERR wrong number of arguments for '" + std::string(lowerName) + "' command");
+}
+
 Commands::After Commands::run(Client& client, Args args, std::string& out) {
   const Command* const command =
       std::find_if(std::begin(kCommands), std::end(kCommands),
@@ -102,151 +93,9 @@ Commands::After Commands::run(Client& client, Args args, std::string& out) {
                          "allowed in this context");
     return After::goOn;
   }
-  Call call{client, args, out};
+  Call call{client, args, command->name, out};
   (this->*command->answer)(call);
   return call.after;
-}
-
-// ---- Values ----
-
-void Commands::answerGet(Call& call) {
-  appendValue(call.out, store_.find(call.args[1]));
-}
-
-/// SET key value [NX | XX] [EX seconds | PX milliseconds]
-void Commands::answerSet(Call& call) {
-  const std::string_view key = call.args[1];
-  bool ifAbsent = false, ifPresent = false;
-  std::string_view amount;
-  int millis = 0;
-  for (std::size_t i = 3; i < call.args.size(); ++i) {
-    const std::string_view option = call.args[i];
-    if (equalsLower(option, "nx") && !ifPresent) {
-      ifAbsent = true;
-    } else if (equalsLower(option, "xx") && !ifAbsent) {
-      ifPresent = true;
-    } else if ((equalsLower(option, "ex") || equalsLower(option, "px")) && millis == 0 &&
-               i + 1 < call.args.size()) {
-      millis = equalsLower(option, "ex") ? 1000 : 1;
-      amount = call.args[++i];
-    } else {
-      return appendError(call.out, kSyntaxError);
-    }
-  }
-  Store::Time deadline;
-  if (millis != 0 && !deadlineIn(call, amount, millis, deadline)) return;
-  if (millis != 0 && deadline <= store_.now()) {
-    return appendError(call.out, "ERR invalid expire time in 'set' command");
-  }
-  if ((ifAbsent || ifPresent) && (store_.find(key) != nullptr) != ifPresent) {
-    return appendNull(call.out);
-  }
-  Store::Entry& entry = store_.put(key, call.args[2]);
-  millis != 0 ? store_.setDeadline(key, entry, deadline) : store_.clearDeadline(entry);
-  appendOk(call.out);
-}
-
-void Commands::answerDel(Call& call) {
-  appendInteger(call.out,
-                std::count_if(call.args.begin() + 1, call.args.end(),
-                              [this](std::string_view key) { return store_.erase(key); }));
-}
-
-void Commands::answerExists(Call& call) {
-  appendInteger(call.out,
-                std::count_if(call.args.begin() + 1, call.args.end(), [this](std::string_view key) {
-                  return store_.find(key) != nullptr;
-                }));
-}
-
-void Commands::answerMget(Call& call) {
-  const Args keys = call.args.subspan(1);
-  const std::size_t begin = call.out.size();
-  appendArray(call.out, keys.size());
-  for (const std::string_view key : keys) {
-    appendValue(call.out, store_.find(key));
-    if (call.out.size() - begin <= kMaxReplyBytes) continue;
-    call.out.resize(begin);
-    return appendError(call.out, "ERR the reply has more than " + std::to_string(kMaxReplyBytes) +
-                                     " bytes; ask for fewer keys at a time");
-  }
-}
-
-void Commands::answerMset(Call& call) {
-  if (call.args.size() % 2 == 0) return refuseArity(call.out, "mset");
-  for (std::size_t i = 1; i < call.args.size(); i += 2)
-    store_.clearDeadline(store_.put(call.args[i], call.args[i + 1]));
-  appendOk(call.out);
-}
-
-template <int kSign>
-void Commands::answerIncr(Call& call) {
-  add(call, kSign);
-}
-
-void Commands::answerIncrby(Call& call) {
-  const std::optional<std::int64_t> amount = integerOf(call.args[2]);
-  if (!amount) return appendError(call.out, kNotInteger);
-  add(call, *amount);
-}
-
-void Commands::add(Call& call, std::int64_t amount) {
-  const std::string_view key = call.args[1];
-  const Store::Entry* const entry = store_.find(key);
-  const std::optional<std::int64_t> before = entry == nullptr ? 0 : integerOf(entry->value());
-  if (!before) return appendError(call.out, kNotInteger);
-  std::int64_t sum = 0;
-  if (__builtin_add_overflow(*before, amount, &sum)) {
-    return appendError(call.out, "ERR increment or decrement would overflow");
-  }
-  char digits[24];
-  const char* const end = std::to_chars(digits, digits + sizeof digits, sum).ptr;
-  store_.put(key, std::string_view(digits, static_cast<std::size_t>(end - digits)));
-  appendInteger(call.out, sum);
-}
-
-// ---- Deadlines ----
-
-/// False: `amount`, of `millis` milliseconds each, is no time from now; the reply says so.
-bool Commands::deadlineIn(Call& call, std::string_view amount, int millis, Store::Time& deadline) {
-  const std::optional<std::int64_t> number = integerOf(amount);
-  if (!number) return appendError(call.out, kNotInteger), false;
-  std::int64_t sum = 0;
-  if (__builtin_mul_overflow(*number, millis, &sum) ||
-      __builtin_add_overflow(sum, store_.now().time_since_epoch().count(), &sum)) {
-    std::string name(call.args[0]);
-    std::transform(name.begin(), name.end(), name.begin(),
-                   [](char c) { return static_cast<char>(c | 0x20); });  // letters, as it is known
-    return appendError(call.out, "ERR invalid expire time in '" + name + "' command"), false;
-  }
-  deadline = Store::Time(std::chrono::milliseconds(sum));
-  return true;
-}
-
-template <int kMillis>
-void Commands::answerExpire(Call& call) {
-  Store::Time deadline;
-  if (!deadlineIn(call, call.args[2], kMillis, deadline)) return;
-  const std::string_view key = call.args[1];
-  Store::Entry* const entry = store_.find(key);
-  if (entry != nullptr) store_.setDeadline(key, *entry, deadline);  // also if it has come already
-  appendInteger(call.out, entry != nullptr);
-}
-
-template <int kMillis>
-void Commands::answerTtl(Call& call) {
-  const Store::Entry* const entry = store_.find(call.args[1]);
-  if (entry == nullptr) return appendInteger(call.out, -2);
-  const std::optional<Store::Time> deadline = entry->deadline();
-  if (!deadline) return appendInteger(call.out, -1);
-  appendInteger(call.out, ((*deadline - store_.now()).count() + kMillis / 2) / kMillis);
-}
-
-void Commands::answerPersist(Call& call) {
-  Store::Entry* const entry = store_.find(call.args[1]);
-  const bool timed = entry != nullptr && entry->deadline().has_value();
-  if (timed) store_.clearDeadline(*entry);
-  appendInteger(call.out, timed);
 }
 
 // ---- Channels ----
@@ -305,7 +154,7 @@ void Commands::answerPsubscribe(Call& call) {
 // ---- The connection and the server ----
 
 void Commands::answerPing(Call& call) {
-  if (call.args.size() > 2) return refuseArity(call.out, "ping");
+  if (call.args.size() > 2) return refuseArity(call.out, call.lowerName);
   const std::string_view text = call.args.size() == 2 ? call.args[1] : "";
   if (!call.client.channels.empty()) {  // a subscriber tells all it gets by the first element
     appendArray(call.out, 2);

@@ -37,11 +37,18 @@ class Commands : rung::noncopyable {
   struct Call {
     Client& client;
     Args args;
+    std::string_view lowerName;  // of the command
     std::string& out;
     After after = After::goOn;
   };
   struct Command;
   static const Command kCommands[];
+  static constexpr std::string_view kNotInteger = "ERR value is not an integer or out of range";
+  static constexpr std::string_view kSyntaxError = "ERR syntax error";
+
+  static void refuseArity(std::string& out, std::string_view lowerName);
+
+  // In CommandsOnKeys.cc.
 
   void answerGet(Call& call);
   void answerSet(Call& call);
@@ -61,6 +68,7 @@ class Commands : rung::noncopyable {
   void answerPersist(Call& call);
   bool deadlineIn(Call& call, std::string_view amount, int millis, Store::Time& deadline);
 
+  // In Commands.cc.
   void answerPublish(Call& call);
   void answerSubscribe(Call& call);
   void answerUnsubscribe(Call& call);
