@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "rung/base/Logging.h"
+
 namespace kv {
 
 namespace {
@@ -50,8 +52,10 @@ std::size_t Channels::publish(std::string_view channel, std::string_view message
   appendBulk(reply, "message");
   appendBulk(reply, channel);
   appendBulk(reply, message);
-  const std::size_t count = place->second.size();
+  std::size_t count = 0;
   for (Client* client : place->second) {
+    if (client->cut) continue;
+    ++count;
     if (client->told.empty()) told_.push_back(client);
     client->told += reply;
     toldBytes_ += reply.size();
@@ -61,8 +65,19 @@ std::size_t Channels::publish(std::string_view channel, std::string_view message
 }
 
 void Channels::flush() {
-  for (Client* client : told_)
-    sendAndClear(*client->connection, client->told);
+  for (Client* client : told_) {
+    rung::TcpConnection& connection = *client->connection;
+    const std::size_t waiting = connection.outputBytes() + client->told.size();
+    if (waiting <= kMaxWaitingBytes) {
+      sendAndClear(connection, client->told);
+      continue;
+    }
+    LOG_INFO << connection.peerAddress().toIpPort() << " cut: reads too slowly, " << waiting
+             << " bytes of messages waiting";
+    client->cut = true;
+    client->told = std::string();
+    connection.forceClose();
+  }
   told_.clear();
   toldBytes_ = 0;
 }

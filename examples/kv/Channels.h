@@ -22,8 +22,8 @@ struct Client {
   rung::TcpConnection* connection;
   RequestParser parser;
   std::set<std::string, std::less<>> channels;  // to which it has subscribed
-  bool limitedAsSubscriber = false;
-  std::string told;  // messages that leave at the end of the batch
+  std::string told;                             // messages that leave at the end of the batch
+  bool cut = false;                             // it has read too slowly, and is about to go
 };
 
 /// Sends `bytes` and empties it. It keeps little memory: there may be many such strings.
@@ -33,6 +33,10 @@ void sendAndClear(rung::TcpConnection& connection, std::string& bytes);
 /// Thread: one.
 class Channels : rung::noncopyable {
  public:
+  /// Nobody can hold a publisher back for one slow listener, so that one is cut. As Redis:
+  /// client-output-buffer-limit pubsub 32mb.
+  static constexpr std::size_t kMaxWaitingBytes = std::size_t{32} << 20;
+
   void subscribe(Client& client, std::string_view channel);
   void unsubscribe(Client& client, std::string_view channel);
   /// For a client that goes.

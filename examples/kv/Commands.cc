@@ -196,7 +196,7 @@ void Commands::answerHello(Call& call) {
 
 void Commands::answerQuit(Call& call) {
   appendOk(call.out);
-  call.after = After::close;
+  call.after = After::quit;
 }
 
 /// redis-cli asks for the help texts of all commands; it does without.

@@ -17,8 +17,9 @@ namespace kv {
 /// Thread: one.
 class Commands : rung::noncopyable {
  public:
-  /// What is to become of the connection after a command.
-  enum class After { goOn, close, drop };
+  /// What is to become of the connection: no more commands, once all replies are read; none, and
+  /// soon; none, and nothing is sent.
+  enum class After { goOn, quit, dismiss, drop };
 
   /// One MGET may name a large value a million times. A longer reply is refused.
   static constexpr std::size_t kMaxReplyBytes = std::size_t{64} << 20;

@@ -12,6 +12,8 @@ namespace {
 
 /// Room for the longest command, and for one read behind it: the parser refuses it first.
 constexpr std::size_t kMaxInput = RequestParser::kMaxCommandBytes + (std::size_t{1} << 20);
+/// For the replies before QUIT to be read in.
+constexpr std::chrono::minutes kQuitTime{1};
 /// A batch whose replies are longer leaves in several pieces.
 constexpr std::size_t kPieceBytes = std::size_t{64} << 10;
 constexpr std::chrono::milliseconds kErasePeriod{100};
@@ -20,12 +22,6 @@ constexpr std::size_t kErasedAtOnce = 500;
 
 Client& clientOf(rung::TcpConnection& connection) {
   return *std::any_cast<Client>(&connection.context());
-}
-
-void cutSubscriber(const rung::TcpConnectionPtr& connection, std::size_t bytes) {
-  LOG_INFO << connection->peerAddress().toIpPort() << " cut: reads too slowly, " << bytes
-           << " bytes of messages waiting";
-  connection->forceClose();
 }
 
 }  // namespace
@@ -63,14 +59,22 @@ void Server::onMessage(const rung::TcpConnectionPtr& connection, rung::Buffer& i
   out_.clear();
   setTime();  // one moment for the batch
   const Commands::After after = runBatch(client, input);
-  if (after == Commands::After::drop) {
-    LOG_DEBUG << connection->peerAddress().toIpPort() << " is a browser";
-    connection->forceClose();
-  } else if (after == Commands::After::close) {
-    common::dismiss(connection, out_);
-  } else {
-    sendAndClear(*connection, out_);
-    if (client.channels.empty() == client.limitedAsSubscriber) limit(client);
+  if (after != Commands::After::goOn) channels_.leave(client);
+  switch (after) {
+    case Commands::After::goOn:
+      sendAndClear(*connection, out_);
+      break;
+    case Commands::After::quit:  // it is owed all replies before
+      connection->send(out_);
+      connection->close(kQuitTime);
+      break;
+    case Commands::After::dismiss:
+      common::dismiss(connection, out_);
+      break;
+    case Commands::After::drop:
+      LOG_DEBUG << connection->peerAddress().toIpPort() << " is a browser";
+      connection->forceClose();
+      break;
   }
   channels_.flush();
 }
@@ -78,15 +82,14 @@ void Server::onMessage(const rung::TcpConnectionPtr& connection, rung::Buffer& i
 /// Runs all commands that are there. Their replies leave with one system call, but for what is
 /// long. What a peer does not read stops it: the rest is offered again once there is room.
 Commands::After Server::runBatch(Client& client, rung::Buffer& input) {
-  const std::size_t most = client.connection->callbacks().limits.highWaterMark;
   Commands::After after = Commands::After::goOn;
   std::string_view left = input.view();
-  while (after == Commands::After::goOn && client.connection->outputBytes() < most) {
+  while (after == Commands::After::goOn && client.connection->outputBytes() < kHighWaterBytes) {
     const RequestParser::State state = client.parser.next(left);
     if (state == RequestParser::State::partial) break;
     if (state == RequestParser::State::wrong) {
       appendError(out_, "ERR Protocol error: " + client.parser.problem());
-      after = Commands::After::close;
+      after = Commands::After::dismiss;
       break;
     }
     left.remove_prefix(client.parser.size());
@@ -96,19 +99,6 @@ Commands::After Server::runBatch(Client& client, rung::Buffer& input) {
   }
   input.retrieve(input.readableBytes() - left.size());
   return after;
-}
-
-/// A subscriber has a limit of its own, and the server's again when it has left all channels.
-void Server::limit(Client& client) {
-  client.limitedAsSubscriber = !client.channels.empty();
-  if (!client.limitedAsSubscriber) return client.connection->setCallbacks(nullptr);
-  if (subscriberCallbacks_ == nullptr) {
-    rung::ConnectionCallbacks callbacks = client.connection->callbacks();
-    callbacks.limits.highWaterMark = kSubscriberBytes;
-    callbacks.highWaterMark = cutSubscriber;
-    subscriberCallbacks_ = std::make_shared<const rung::ConnectionCallbacks>(std::move(callbacks));
-  }
-  client.connection->setCallbacks(subscriberCallbacks_);
 }
 
 /// Keys that nobody asks for any more would keep their memory for ever. Where many are due at once,

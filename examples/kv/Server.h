@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <string>
 
 #include "rung/base/noncopyable.h"
@@ -23,9 +22,6 @@ class Server : rung::noncopyable {
  public:
   /// From here on a client that asks and does not read is not read from.
   static constexpr std::size_t kHighWaterBytes = 1 << 20;
-  /// Nobody can hold a publisher back for one slow listener, so that one is cut. As Redis:
-  /// client-output-buffer-limit pubsub 32mb.
-  static constexpr std::size_t kSubscriberBytes = std::size_t{32} << 20;
 
   Server(rung::EventLoop* loop, const rung::InetAddress& address, std::size_t maxMemory);
   ~Server();
@@ -36,7 +32,6 @@ class Server : rung::noncopyable {
   void onConnection(const rung::TcpConnectionPtr& connection);
   void onMessage(const rung::TcpConnectionPtr& connection, rung::Buffer& input);
   Commands::After runBatch(Client& client, rung::Buffer& input);
-  void limit(Client& client);
   void eraseDue();
   void setTime();
 
@@ -46,8 +41,7 @@ class Server : rung::noncopyable {
   Commands commands_;
   std::string out_;  // the replies of the batch that is under way
   rung::TimerId timer_;
-  bool erasing_ = false;  // a task will go on with it
-  std::shared_ptr<const rung::ConnectionCallbacks> subscriberCallbacks_;
+  bool erasing_ = false;    // a task will go on with it
   rung::TcpServer server_;  // last, so that it goes first: its callbacks use the rest
 };
 

@@ -82,21 +82,24 @@ class RealClients(KvTest):
     def test_sessions(self):
         """redis-cli: the sessions in the README are what it shows"""
         self.needs('redis-cli')
-        blocks = re.findall(r'^```console\n(.*?)^```', README.read_text(), re.M | re.S)
         commands = 0
-        for block in blocks:
+        for block in re.findall(r'^```console\n(.*?)^```', README.read_text(), re.M | re.S):
+            if '6380' not in block:
+                continue
             server = self.serve()
             asked = re.split(r'^\$ (.*)\n', block, flags=re.M)[1:]
-            for line, wanted in zip(asked[::2], asked[1::2]):
-                if 'redis-cli' not in line:
+            for line, wanted in zip(asked[2::2], asked[3::2]):  # the first starts the server
+                if 'nc -N' in line and not shutil.which('nc'):
                     continue
+                line = line.replace('6380', str(server.port)).replace('cli -p', 'cli --no-raw -p')
+                done = subprocess.run(['sh', '-c', line], stdout=subprocess.PIPE, timeout=PATIENCE,
+                                      stderr=subprocess.STDOUT, text=True, check=False)
                 commands += 1
-                done = subprocess.run(
-                    ['sh', '-c', line.replace('-p 6380', f'--no-raw -p {server.port}')], text=True,
-                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE, check=False)
                 with self.subTest(command=line):
-                    self.assertEqual(done.stdout.strip('\n'), wanted.strip('\n'))
-        self.assertGreater(commands, 10)
+                    # The time that is left is rounded, and this machine may be busy.
+                    printed = done.stdout.strip('\n').replace('(integer) 99', '(integer) 100')
+                    self.assertEqual(printed, wanted.strip('\n'))
+        self.assertGreater(commands, 20)
 
     def test_cli(self):
         """redis-cli: connects, asks in RESP2 and RESP3, and shows errors"""
@@ -255,15 +258,17 @@ class Works(KvTest):
         server = self.serve()
         client = self.client(server)
         ask = self.replies(client)
-        peak = None
+        first = None
         for turn in range(4):
-            sender = sending(client, b''.join(
-                command('SET', f'{turn}:{i}', b'x' * 1000, 'PX', 50) for i in range(20000)))
+            keys = [f'{turn}:{number}' for number in range(20000)]
+            sender = sending(client, b''.join(command('SET', k, b'x' * 1000) for k in keys) +
+                             b''.join(command('PEXPIRE', k, 1) for k in keys))
             self.assertEqual(receive(client, 5 * 20000), b'+OK\r\n' * 20000)
+            self.assertEqual(receive(client, 4 * 20000), b':1\r\n' * 20000)
             sender.join()
             wait_until(lambda: ask('DBSIZE') == b':0\r\n', 'all are erased')
-            peak = peak or server.resident()
-        self.check_memory(server, peak, 8, 'after 80,000 keys that expired')
+            first = first or server.resident()
+        self.check_memory(server, first, 8, 'after 80,000 keys that expired')
 
     def test_one_piece(self):
         """the replies to a batch of commands leave in one piece"""
@@ -428,6 +433,30 @@ class Hostile(KvTest):
         self.assertEqual(len(receive(good, size)), size)
         self.check_memory(server, before, 24, 'after it was cut')
         self.assert_serves(server)
+
+    def test_long_replies_and_no_reader(self):
+        """who has a long reply waiting when it subscribes is cut as well"""
+        server = self.serve()
+        ask = self.replies(self.client(server))
+        bad = self.client(server, receive_buffer=8 * KIB)
+        bad.sendall(command('SUBSCRIBE', *['a'] * 500_000))
+        wait_until(lambda: ask('PUBLISH', 'a', '') == b':1\r\n', 'it listens')
+        before = server.resident()
+        for _ in range(60):
+            if ask('PUBLISH', 'a', b'x' * MIB) == b':0\r\n':
+                break
+        else:
+            self.fail('never cut')
+        self.check_memory(server, before, 24, 'after it was cut')
+
+    def test_quit_after_long_replies(self):
+        """QUIT: a client that reads slowly gets all replies before the end"""
+        client = self.client(self.serve())
+        ask = self.replies(client)
+        ask('SET', 'a', b'x' * (16 * MIB))
+        client.sendall(command('GET', 'a') + command('QUIT') + command('GET', 'a'))
+        time.sleep(1.5)  # the story: longer than a peer that broke the rules is waited for
+        self.assertEqual(len(receive_all(client)), len(bulk(b'x' * (16 * MIB))) + len('+OK\r\n'))
 
     def test_many_channels(self):
         """a client has so many channels, and names so long, and no more"""
