@@ -67,8 +67,8 @@ std::size_t Channels::publish(std::string_view channel, std::string_view message
 void Channels::flush() {
   for (Client* client : told_) {
     rung::TcpConnection& connection = *client->connection;
-    const std::size_t waiting = connection.outputBytes() + client->told.size();
-    if (waiting <= kMaxWaitingBytes) {
+    const std::size_t waiting = connection.outputBytes();
+    if (waiting < kMaxWaitingBytes) {
       sendAndClear(connection, client->told);
       continue;
     }
