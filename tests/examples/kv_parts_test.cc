@@ -8,9 +8,9 @@
 #include <string_view>
 #include <vector>
 
-#include "kv/Hash.h"
-#include "kv/Resp.h"
-#include "kv/Store.h"
+#include "examples/kv/Hash.h"
+#include "examples/kv/Resp.h"
+#include "examples/kv/Store.h"
 
 using kv::RequestParser;
 using kv::Store;
