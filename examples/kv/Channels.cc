@@ -76,7 +76,7 @@ void Channels::flush() {
              << " bytes of messages waiting";
     client->cut = true;
     client->told = std::string();
-    connection.forceClose();
+    connection.reset();  // what the kernel has for it goes, too
   }
   told_.clear();
   toldBytes_ = 0;
