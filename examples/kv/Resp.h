@@ -27,7 +27,7 @@ class RequestParser {
   /// costs that much memory here, so the limits are lower.
   static constexpr std::size_t kMaxWordBytes = std::size_t{32} << 20;
   static constexpr std::size_t kMaxCommandBytes = std::size_t{64} << 20;
-  /// As in the documentation of Redis. Each word takes 24 bytes beside its text.
+  /// As Redis before version 7. Each word takes 24 bytes beside its text.
   static constexpr std::int64_t kMaxWords = 1 << 20;
   /// As in Redis. A line has no length in front, so each byte is looked at.
   static constexpr std::size_t kMaxLineBytes = std::size_t{64} << 10;
