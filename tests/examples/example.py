@@ -96,6 +96,7 @@ class CommandLine:
     """Mixed into an ExampleTest: what every server among the examples does with its arguments."""
 
     options = ()  # those of this program alone
+    threads = ('0', '2')  # for --threads; none, if it has no such option
     refused = ()  # lists of arguments, and what the message must name
 
     def test_help(self):
@@ -103,14 +104,15 @@ class CommandLine:
         done = self.run_to_end('--help')
         self.assertEqual((done.returncode, done.stderr), (0, ''))
         self.assertIn('usage', done.stdout)
-        for option in ('--address', '--port', '--threads', '--help', *self.options):
+        for option in ('--address', '--port', '--help', *self.options):
             self.assertIn(f'  {option} ', done.stdout)
+        self.assertEqual('  --threads ' in done.stdout, bool(self.threads))
 
     def test_bad_arguments(self):
         """a bad argument is named on stderr, with the usage, exit 2"""
+        threads = [['--threads', number] for number in ('two', '-1', '257') if self.threads]
         for bad in (['--colour'], ['extra'], ['--port'], ['--port', 'http'], ['--port', ''],
-                    ['--port', '65536'], ['--port', '-1'], ['--port', '1.5'],
-                    ['--threads', 'two'], ['--threads', '-1'], ['--threads', '257'],
+                    ['--port', '65536'], ['--port', '-1'], ['--port', '1.5'], *threads,
                     *([option] for option in self.options), *self.refused):
             with self.subTest(arguments=bad):
                 done = self.run_to_end(*bad)
@@ -138,9 +140,9 @@ class CommandLine:
     def test_signals(self):
         """SIGTERM and SIGINT end it with exit status 0, with and without threads"""
         for number in (signal.SIGTERM, signal.SIGINT):
-            for threads in ('0', '2'):
+            for threads in [('--threads', count) for count in self.threads] or [()]:
                 with self.subTest(signal=number, threads=threads):
-                    server = self.serve('--threads', threads)
+                    server = self.serve(*threads)
                     self.assert_serves(server)
                     client = self.client(server)
                     server.signal(number)

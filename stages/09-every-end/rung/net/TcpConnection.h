@@ -104,9 +104,9 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   /// are no more sends.
   /// Thread: any.
   void forceClose();
-  /// As forceClose(), with a reset in place of the FIN: the peer learns that this is no orderly
-  /// end, what the kernel has yet to send is thrown away, and no TIME_WAIT is left behind. Thread:
-  /// any.
+  /// As forceClose(), with a reset in place of the FIN: the peer learns that the stream broke off.
+  /// The kernel throws away what it has not sent, and keeps no TIME_WAIT.
+  /// Thread: any.
   void reset();
 
   /// Keeps the sending side open for work that goes on elsewhere: see Hold.
