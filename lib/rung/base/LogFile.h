@@ -21,7 +21,8 @@ namespace rung {
 /// Lines reach the kernel before append() returns; AsyncLogging calls it with many at a time.
 /// Thread: any, one at a time; descriptor() any.
 /// Errors: never throws and never stops. What cannot be written is counted, the first error of each
-/// kind is told on stderr, and when writing works again, a line in the log says what is missing.
+/// kind is told on stderr, and when writing works again, a line in the log says what is missing. A
+/// full disk removes no file: old ones go when a new one is opened, and for no other reason.
 /// Source: muduo base/LogFile.h.
 class LogFile : noncopyable {
  public:
@@ -34,10 +35,15 @@ class LogFile : noncopyable {
     /// The oldest are removed. Those of other processes count, so it must exceed the number of
     /// processes that write at once. 0 keeps all.
     std::size_t keepFiles = 0;
+    /// How many bytes they may have together, with rollBytes for the new one. So they never have
+    /// more, but for a line that is longer than rollBytes, and what other processes add. 0: no
+    /// limit.
+    std::int64_t keepBytes = 0;
     Clock clock = Timestamp::now;  // must not log
   };
 
-  /// Errors: throws std::invalid_argument if rollBytes is not above 0.
+  /// Errors: throws std::invalid_argument, which names the option, if rollBytes is not above 0; if
+  /// keepFiles or keepBytes is negative; and if keepBytes is above 0, but below rollBytes.
   explicit LogFile(Options options);
 
   /// Opens the first file now, so that an error shows now; append() would do it too.
@@ -61,6 +67,7 @@ class LogFile : noncopyable {
   [[nodiscard]] int openNext(Timestamp now);
   [[nodiscard]] std::string pathOf(const std::string& second, int number) const;
   void removeOldFiles();
+  [[nodiscard]] std::int64_t sizeOf(const std::string& path);
   [[nodiscard]] std::size_t sizeThatFits(std::string_view lines) const;
   [[nodiscard]] int writeWhatIsMissing(Timestamp now);
   void lose(std::string_view lines, int error);

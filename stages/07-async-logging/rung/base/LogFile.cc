@@ -1,6 +1,7 @@
 #include "rung/base/LogFile.h"
 
 #include <dirent.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -75,9 +76,16 @@ std::optional<Age> ageOf(std::string_view name, const std::string& base, const s
 }  // namespace
 
 LogFile::LogFile(Options options) : options_(std::move(options)), host_(hostName()) {
-  if (options_.rollBytes > 0) return;
-  throw std::invalid_argument("LogFile: rollBytes must be above 0, and is " +
-                              std::to_string(options_.rollBytes));
+  const auto refuse = [](const char* rule, std::int64_t value) {
+    throw std::invalid_argument(std::string("LogFile: ") + rule + ", and is " +
+                                std::to_string(value));
+  };
+  if (options_.rollBytes <= 0) refuse("rollBytes must be above 0", options_.rollBytes);
+  const auto keepFiles = static_cast<std::ptrdiff_t>(options_.keepFiles);
+  if (keepFiles < 0) refuse("keepFiles must not be negative", keepFiles);
+  if (options_.keepBytes != 0 && options_.keepBytes < options_.rollBytes) {
+    refuse("keepBytes must be 0, or not less than rollBytes", options_.keepBytes);
+  }
 }
 
 void LogFile::open() {
@@ -145,7 +153,7 @@ int LogFile::openNext(Timestamp now) {
   midLine_ = false;
   descriptor_.store(next.descriptor());
   file_ = std::move(next);
-  if (options_.keepFiles > 0) removeOldFiles();
+  if (options_.keepFiles > 0 || options_.keepBytes > 0) removeOldFiles();
   return 0;
 }
 
@@ -170,10 +178,28 @@ void LogFile::removeOldFiles() {
   }
   (void)closedir(open);
   std::sort(others.begin(), others.end());
-  for (std::size_t i = 0; i + options_.keepFiles <= others.size(); ++i) {
-    // Another process may have been faster.
-    if (unlink(others[i].second.c_str()) != 0 && errno != ENOENT) report("unlink", errno);
+  std::size_t files = 1;  // the new one
+  std::int64_t room = options_.keepBytes - options_.rollBytes;
+  const auto isTooMuch = [&](const auto& other) {
+    if (options_.keepFiles > 0 && ++files > options_.keepFiles) return true;
+    if (options_.keepBytes == 0) return false;
+    room -= sizeOf(other.second);
+    return room < 0;
+  };
+  // From the newest on. That file and all that are older are removed, the oldest first.
+  const auto end = std::find_if(others.rbegin(), others.rend(), isTooMuch).base();
+  for (auto other = others.begin(); other != end; ++other) {
+    // Another process may have been faster. A symbolic link is removed, and not its target.
+    if (unlink(other->second.c_str()) != 0 && errno != ENOENT) report("unlink", errno);
   }
+}
+
+/// 0 for a file that another process has removed meanwhile. Of a symbolic link, its own size.
+std::int64_t LogFile::sizeOf(const std::string& path) {
+  struct stat status {};
+  if (lstat(path.c_str(), &status) == 0) return status.st_size;
+  if (errno != ENOENT) report("lstat", errno);
+  return 0;
 }
 
 /// How much of `lines`, in whole lines, this file still takes. A line that no file would take goes
