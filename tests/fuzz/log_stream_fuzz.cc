@@ -1,10 +1,12 @@
 // LogStream writes what snprintf(3) writes, cut at the limit, and says how much is missing. Control
 // characters are escaped.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <string>
 #include <string_view>
 
@@ -40,6 +42,13 @@ std::string checkedFloat(Float value) {
   }
   return text;
 }
+
+/// Each with its escape.
+constexpr std::string_view kDirections[][2] = {
+    {"\u200e", "\\u200e"}, {"\u200f", "\\u200f"}, {"\u2028", "\\u2028"}, {"\u2029", "\\u2029"},
+    {"\u202a", "\\u202a"}, {"\u202b", "\\u202b"}, {"\u202c", "\\u202c"}, {"\u202d", "\\u202d"},
+    {"\u202e", "\\u202e"}, {"\u2066", "\\u2066"}, {"\u2067", "\\u2067"}, {"\u2068", "\\u2068"},
+    {"\u2069", "\\u2069"}};
 
 std::string writeOne(Input& input, LogStream& stream) {
   const auto put = [&](auto value, std::string text) {
@@ -78,6 +87,10 @@ std::string writeOne(Input& input, LogStream& stream) {
     case 8:
       return put(static_cast<char>(number), std::string(1, static_cast<char>(number)));
     default: {
+      if (what == 249) {  // the last one that comes here
+        const std::string_view direction = kDirections[number % std::size(kDirections)][0];
+        return put(direction, std::string(direction));
+      }
       const std::string text(number % 1500, static_cast<char>(what));
       return put(std::string_view(text), text);
     }
@@ -103,6 +116,13 @@ void checkEscaped(LogStream& stream, std::string_view text) {
     const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
     const bool isC1 = text.size() > 1 && byte(0) == 0xC2 && byte(1) >= 0x80 && byte(1) < 0xA0;
     if (isC1) text.remove_prefix(1);
+    if (const auto found = std::find_if(std::begin(kDirections), std::end(kDirections),
+                                        [&](const auto& one) { return text.starts_with(one[0]); });
+        found != std::end(kDirections)) {
+      expect(std::string((*found)[1]));
+      text.remove_prefix((*found)[0].size());
+      continue;
+    }
     if (byte(0) == '\n' || byte(0) == '\r' || byte(0) == '\t') {
       expect(byte(0) == '\n' ? "\\n" : byte(0) == '\r' ? "\\r" : "\\t");
     } else if (isC1 || byte(0) < 0x20 || byte(0) == 0x7F) {

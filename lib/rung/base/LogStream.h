@@ -53,7 +53,7 @@ class FixedBuffer : noncopyable {
   void appendWhatFits(std::string_view text);
   bool mayNeedEscapes(const char* begin);
   void writeEscaped(char* begin);
-  void appendEscape(char control, std::size_t bytesOfControl);
+  void appendEscape(unsigned code, std::size_t bytesOfControl);
 
   char* end_ = data_;
   char* limit_ = data_ + kBytes - kTailBytes;
@@ -63,12 +63,39 @@ class FixedBuffer : noncopyable {
   char data_[kBytes + kStepBytes];  // not cleared: that would cost more than the line
 };
 
+/// Writes `value`, which has at most six digits, with zeros in front. The pairs do not wait for
+/// each other, as the digits of a loop do.
+inline void writeSixDigits(char* to, unsigned value) {
+  const auto pair = [](char* at, unsigned two) {
+    at[0] = static_cast<char>('0' + two / 10);
+    at[1] = static_cast<char>('0' + two % 10);
+  };
+  pair(to, value / 10'000);
+  pair(to + 2, value / 100 % 100);
+  pair(to + 4, value % 100);
+}
+
+/// Text that a log line has as it is, see raw().
+struct RawText {
+  std::string_view text;
+};
+
+/// For a text whose control characters are wanted, such as a table of several lines:
+/// `LOG_INFO << rung::raw(table)`. Never for a text that a peer has sent.
+/// Lifetime: refers to `text`.
+inline RawText raw(std::string_view text) {
+  return {text};
+}
+
 /// Turns values into text, in a buffer of its own: std::ostream's `<<` for log lines, without
 /// locales, virtual calls and memory from the heap.
 /// For a type of your own, write `LogStream& operator<<(LogStream&, const YourType&)` beside it.
-/// closeText() escapes control characters, as "\n", "\r", "\t" or "\x1b": those of ASCII, and
-/// U+0080 to U+009F in UTF-8. So a text that a peer has sent neither begins a line that nobody
-/// logged nor steers the terminal of its reader. A backslash stays as it is.
+/// closeText() escapes control characters, as "\n", "\r", "\t", "\x1b" or "\u202e": those of ASCII,
+/// U+0080 to U+009F in UTF-8, and those that begin a line or change the direction of writing,
+/// U+200E, U+200F, U+2028 to U+202E and U+2066 to U+2069. So a text that a peer has sent neither
+/// begins a line that nobody logged, nor steers the terminal of its reader, nor shows the rest of
+/// the line in another order. raw() writes them as they are. A backslash and bytes that are not
+/// UTF-8 stay as they are: an escape looks like the same characters in a text.
 /// Thread: any, one at a time.
 /// Errors: never fails. A text that is too long is cut, and says so when it is closed.
 /// Source: std::to_chars; muduo base/LogStream.h.
@@ -119,6 +146,9 @@ class LogStream : noncopyable {
 
   /// The address in hexadecimal; of char* the text, above.
   LogStream& operator<<(const void* pointer);
+
+  /// As it is.
+  LogStream& operator<<(RawText text);
 
   /// The text begins here; what was written before is the head of the line.
   void openText() { text_ = buffer_.end(); }

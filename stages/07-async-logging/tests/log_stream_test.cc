@@ -83,6 +83,68 @@ TEST_CASE("LogStream: a double is as short as it can be, and no shorter") {
   CHECK(logged(-0.0) == "-0");
 }
 
+/// Whether `value`, its neighbours and their negatives are written as std::to_chars writes them.
+bool isAsToCharsHasIt(double value) {
+  for (const double near : {value, std::nextafter(value, 0.0), std::nextafter(value, 1e300)}) {
+    for (const double one : {near, -near}) {
+      char text[64];
+      const auto end = std::to_chars(text, text + sizeof text, one).ptr;
+      if (logged(one) != std::string(text, end)) return false;
+    }
+  }
+  return true;
+}
+
+// Numbers with few decimals have a way of their own, which is shorter.
+TEST_CASE("LogStream: a double with few decimals is what std::to_chars makes of it") {
+  for (const double limit : {0.0,
+                             1e-6,
+                             0.000999,
+                             0.001,
+                             0.0010000005,
+                             0.01,
+                             0.1,
+                             1.0,
+                             9999.0,
+                             1e4,
+                             99'999.0,
+                             1e5,
+                             100'000.5,
+                             123'456.0,
+                             1e6,
+                             999'999'999.0,
+                             1e9,
+                             1e15,
+                             999'999'999.999999,
+                             999'999'999.9999999,
+                             1e9 + 0.5,
+                             1e16,
+                             1e22}) {
+    CHECK_MESSAGE(isAsToCharsHasIt(limit), limit);
+  }
+  int wrong = 0;
+  for (const double unit : {1.0, 8.0, 10.0, 1000.0, 1e6, 1e7}) {
+    for (int i = 1; i < 20'000; ++i)
+      wrong += isAsToCharsHasIt(i / unit) ? 0 : 1;
+  }
+  double value = 0.0001;  // of every size
+  for (int i = 0; i < 20'000; ++i, value *= 1.0017)
+    wrong += isAsToCharsHasIt(value) && isAsToCharsHasIt(std::round(value * 1e6) / 1e6) ? 0 : 1;
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("LogStream: a double that has no room any more is cut like text") {
+  for (std::size_t room = 0; room < 30; ++room) {
+    LogStream stream;
+    stream << std::string(kTextBytes - room, 'x') << 123'456'789.012345;
+    stream.closeText();
+    const std::string shown = std::string("123456789.012345").substr(0, room);
+    const std::string cut = "...[cut " + std::to_string(16 - shown.size()) + " bytes]";
+    CHECK(stream.view() ==
+          std::string(kTextBytes - room, 'x') + shown + (shown.size() < 16 ? cut : ""));
+  }
+}
+
 TEST_CASE("LogStream: infinities and not-a-number have names") {
   CHECK(logged(std::numeric_limits<double>::infinity()) == "inf");
   CHECK(logged(-std::numeric_limits<double>::infinity()) == "-inf");
@@ -225,6 +287,41 @@ TEST_CASE("LogStream: every control character is escaped, at every place") {
       }
     }
   }
+}
+
+TEST_CASE("LogStream: what changes direction or begins a line is escaped, at every place") {
+  for (std::size_t before = 0; before < 40; ++before) {
+    const std::string head(before, 'x');
+    for (unsigned code = 0x2000; code < 0x20C0; ++code) {
+      const std::string c{'\xE2', static_cast<char>(0x80 + (code - 0x2000) / 0x40),
+                          static_cast<char>(0x80 + code % 0x40)};
+      const bool isEscaped = code == 0x200E || code == 0x200F ||
+                             (code >= 0x2028 && code <= 0x202E) ||
+                             (code >= 0x2066 && code <= 0x2069);
+      const std::string escape = "\\u20" + hex(static_cast<int>(code & 0xFF)).substr(2);
+      CHECK(closed(head + c + "~") == head + (isEscaped ? escape : c) + "~");
+    }
+  }
+  const std::string fits(kTextBytes - 5, 'x');
+  CHECK(closed(fits + "\u202e") == fits + "...[cut 3 bytes]");
+}
+
+TEST_CASE("LogStream: raw text is written as it is, and what stands around it is escaped") {
+  LogStream stream;
+  stream << "head\n";
+  stream.openText();
+  stream << "a\n" << rung::raw("b\n\x1b[1m\u202e") << "c\n" << rung::raw("") << 7;
+  stream.closeText();
+  stream << "tail\n";
+  CHECK(stream.view() == "head\na\\nb\n\x1b[1m\u202ec\\n7tail\n");
+}
+
+TEST_CASE("LogStream: raw text that is too long is cut, and counted") {
+  LogStream stream;
+  stream << '\n' << rung::raw(std::string(5000, '\n')) << '\n';
+  stream.closeText();
+  CHECK(stream.view() == "\\n" + std::string(kTextBytes - 2, '\n') + "...[cut " +
+                             std::to_string(5000 + 2 - kTextBytes + 1) + " bytes]");
 }
 
 TEST_CASE("LogStream: the head and the tail are not the text, and closing twice changes nothing") {

@@ -161,8 +161,8 @@ TEST_CASE("Logger: a level is found by its name, in any case") {
 }
 
 TEST_CASE("Logger: what is no level is refused, with the text in the message") {
-  for (const std::string text :
-       {"", "inf", "infos", "info ", " info", "INFO  ", "verbose", "3", "inf~", "INF\xcf"}) {
+  for (const std::string text : {"", "inf", "infos", "info ", " info", "INFO  ", "verbose",
+                                 "warning", "3", "inf~", "INF\xcf"}) {
     CHECK_THROWS_WITH_AS(
         (void)Logger::parseLevel(text),
         ("'" + text + "' is no log level: trace, debug, info, warn, error or fatal").c_str(),

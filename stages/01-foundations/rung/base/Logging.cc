@@ -33,30 +33,50 @@ const char* baseName(const char* path) {
   return slash == nullptr ? path : slash + 1;
 }
 
-std::string escapeOf(unsigned char control) {
-  if (control == '\n') return "\\n";
-  if (control == '\r') return "\\r";
-  if (control == '\t') return "\\t";
-  char text[8];
-  std::snprintf(text, sizeof text, "\\x%02x", control);
+struct Control {
+  std::size_t bytes;  // 0: there is none
+  unsigned code;
+};
+
+/// The control character at the head of `text`: one of ASCII, or U+0080 to U+009F, since terminals
+/// obey both; or one that begins a line or changes the direction of writing. In UTF-8 the second
+/// kind is 0xC2 and a byte more, the last one 0xE2 and two.
+Control controlAt(std::string_view text) {
+  const auto byte = [&](std::size_t i) -> unsigned {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0;
+  };
+  const auto isIn = [](unsigned code, unsigned first, unsigned last) {
+    return code >= first && code <= last;
+  };
+  if (byte(0) < 0x20 || byte(0) == 0x7F) return {1, byte(0)};
+  if (byte(0) == 0xC2 && isIn(byte(1), 0x80, 0x9F)) return {2, byte(1)};
+  if (byte(0) != 0xE2 || !isIn(byte(1), 0x80, 0x81) || !isIn(byte(2), 0x80, 0xBF)) return {0, 0};
+  const unsigned code = 0x2000 + (byte(1) - 0x80) * 0x40 + (byte(2) - 0x80);
+  const bool isControl =
+      isIn(code, 0x200E, 0x200F) || isIn(code, 0x2028, 0x202E) || isIn(code, 0x2066, 0x2069);
+  return {isControl ? 3U : 0U, code};
+}
+
+std::string escapeOf(unsigned code) {
+  if (code == '\n') return "\\n";
+  if (code == '\r') return "\\r";
+  if (code == '\t') return "\\t";
+  char text[16];
+  std::snprintf(text, sizeof text, code > 0xFF ? "\\u%04x" : "\\x%02x", code);
   return text;
 }
 
-/// Returns `text` with its control characters escaped: those of ASCII, and U+0080 to U+009F, since
-/// terminals obey both. In UTF-8 the second kind is 0xC2 and one byte more.
-std::string escaped(const std::string& text) {
+/// Returns `text` with its control characters escaped.
+std::string escaped(std::string_view text) {
   std::string safe;
-  bool isSecondByte = false;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    const bool isC1 = isSecondByte && byte >= 0x80 && byte < 0xA0;
-    if (isC1) safe.pop_back();
-    if (isC1 || byte < 0x20 || byte == 0x7F) {
-      safe += escapeOf(byte);
+  while (!text.empty()) {
+    const auto [bytes, code] = controlAt(text);
+    if (bytes > 0) {
+      safe += escapeOf(code);
     } else {
-      safe += c;
+      safe += text.front();
     }
-    isSecondByte = byte == 0xC2;
+    text.remove_prefix(bytes > 0 ? bytes : 1);
   }
   return safe;
 }

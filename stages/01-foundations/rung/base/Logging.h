@@ -15,8 +15,9 @@ enum class LogLevel { trace, debug, info, warn, error, fatal };
 /// One log line. A LOG_ macro makes it, and the end of the statement writes it.
 /// A line reads `20261123 09:49:05.622287Z 14022 INFO  text - File.cc:42`.
 /// It is an ostringstream and one write for each line. Stage 07 replaces both; the macros stay.
-/// It escapes control characters of the text, as "\n" and "\x1b". So a text that a peer has sent
-/// cannot begin a new line, and cannot control the terminal of a reader.
+/// It escapes control characters of the text, as "\n" and "\x1b", and those that change the
+/// direction of writing, as "\u202e". So a text that a peer has sent cannot begin a new line,
+/// cannot control the terminal of a reader, and cannot show the rest of the line in another order.
 /// Thread: any. A line is handed to the output whole.
 /// Errors: never fails; errno is the same after the statement as before it.
 class Logger : noncopyable {
