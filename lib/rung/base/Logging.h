@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -11,6 +12,8 @@
 #include "rung/base/noncopyable.h"
 
 namespace rung {
+
+class LogOutput;
 
 enum class LogLevel { trace, debug, info, warn, error, fatal };
 
@@ -54,6 +57,11 @@ class Logger : noncopyable {
   /// Lifetime: other threads may still be in the old output when this returns. All that the old
   /// output uses must outlive their statements.
   static void setOutput(Output output);
+  /// The same for an object, see LogOutput. No lock is taken for a line.
+  /// Thread: any; any thread may log meanwhile. Each line goes to one output.
+  /// Lifetime: shared with the caller, until another output is set and no thread is in this one.
+  /// Errors: throws std::bad_alloc, and then the output is the old one.
+  static void setOutput(std::shared_ptr<LogOutput> output);
   /// Brings the default back if `output` is the output. What was set meanwhile stays.
   /// Thread: any.
   /// Lifetime: as for setOutput().
@@ -78,6 +86,10 @@ class Logger : noncopyable {
   static void writeToStdout(std::string_view line);
 
  private:
+  static void setOutput(Output output, std::shared_ptr<LogOutput> object);
+  static void writeToObject(std::string_view line);
+
+  static std::atomic<Output> output_;
   static std::atomic<LogLevel> level_;
   static std::atomic<bool> localTime_;
   static std::atomic<bool> aborting_;

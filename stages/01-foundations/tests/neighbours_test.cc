@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <compare>
+#include <memory>
 #include <sstream>
 #include <string>
 #include <string_view>

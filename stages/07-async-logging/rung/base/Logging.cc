@@ -18,13 +18,11 @@ namespace rung {
 
 namespace {
 
-std::atomic<Logger::Output> output{Logger::writeToStdout};
 std::atomic<Logger::Flush> flush{nullptr};
 
 std::string_view nameOf(LogLevel level) {
-  static constexpr std::string_view kNames[] = {"TRACE ", "DEBUG ", "INFO  ",
-                                                "WARN  ", "ERROR ", "FATAL "};
-  return kNames[static_cast<int>(level)];
+  static constexpr char kNames[][7] = {"TRACE ", "DEBUG ", "INFO  ", "WARN  ", "ERROR ", "FATAL "};
+  return {kNames[static_cast<int>(level)], 6};  // a length that the compiler knows is copied faster
 }
 
 /// What a thread's lines of one second have in common: "20261123 09:49:05.000000Z 14022 ". Turning
@@ -73,11 +71,7 @@ void beginLine(LogStream& stream, Timestamp when, LogLevel level, bool local) {
   char* const text = stream.buffer().end();
   stream << std::string_view(prefix.text, prefix.length) << nameOf(level);
   if (prefix.tid != 0) {
-    char* const point = text + prefix.point;
-    for (int digit = 6; digit > 0; --digit) {
-      point[digit] = static_cast<char>('0' + microseconds % 10);
-      microseconds /= 10;
-    }
+    writeSixDigits(text + prefix.point + 1, static_cast<unsigned>(microseconds));
   }
   stream.openText();
 }
@@ -119,7 +113,7 @@ Logger::~Logger() {
   }
   endLine(stream_, file_, line_);
   if (lineLevel_ == LogLevel::fatal) aborting_.store(true);
-  output.load()(stream_.view());
+  output_.load()(stream_.view());
   if (lineLevel_ == LogLevel::fatal) {
     if (const Flush flushOutput = flush.load(); flushOutput != nullptr) flushOutput();
     std::abort();
@@ -136,14 +130,6 @@ LogLevel Logger::parseLevel(std::string_view text) {
   }
   throw std::invalid_argument('\'' + std::string(text) +
                               "' is no log level: trace, debug, info, warn, error or fatal");
-}
-
-void Logger::setOutput(Output newOutput) {
-  output.store(newOutput == nullptr ? writeToStdout : newOutput);
-}
-
-void Logger::unsetOutput(Output oldOutput) {
-  output.compare_exchange_strong(oldOutput, writeToStdout);
 }
 
 void Logger::setFlush(Flush newFlush) {
