@@ -15,6 +15,7 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -45,6 +46,7 @@ class Options {
   Options& operator=(const Options&) = delete;
 
   bool verbose = false;
+  std::string logLevel = "info";
 
   /// A number from `least` to `most`; a double may have a fraction.
   template <class Number>
@@ -143,6 +145,8 @@ class ServerOptions : public Options {
     add("address", "A", "IPv4 or IPv6 address to listen on", address);
     add("port", "N", "port to listen on; 0 picks a free one", port, 0, 65535);
     add("threads", "N", "I/O threads; with 0 the main thread serves all", threads, 0, 256);
+    add("log-level", "LEVEL", "lowest level on stderr: trace, debug, info, warn, error or fatal",
+        logLevel);
     add("verbose", "more lines on stderr: connections that come and go", verbose);
   }
 
@@ -161,7 +165,11 @@ inline int run(const Options& options, const std::function<void()>& body) {
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
   (void)pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // fails for a bad first argument only
-  if (options.verbose) rung::Logger::setLevel(rung::LogLevel::debug);
+  try {
+    rung::Logger::setLevel(rung::Logger::parseLevel(options.verbose ? "debug" : options.logLevel));
+  } catch (const std::invalid_argument& e) {
+    options.refuse(std::string("--log-level: ") + e.what());
+  }
   rung::Logger::setOutput(
       [](std::string_view line) { (void)std::fwrite(line.data(), 1, line.size(), stderr); });
   try {

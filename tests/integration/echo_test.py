@@ -38,6 +38,7 @@ class CommandLine(ServerTest):
                 ['--port', '65536'], ['--port', '-1'], ['--port', '4294967297'],
                 ['--threads', 'two'], ['--threads', '-1'], ['--threads', '1.5'],
                 ['--threads', '99999999999'],
+                ['--log-level', ''], ['--log-level', 'loud'],
                 ['--high-water', 'much'], ['--high-water', '-1'],
                 ['--high-water', '99999999999999999999999']):
             with self.subTest(arguments=bad):
@@ -102,6 +103,16 @@ class Serving(ServerTest):
         self.assert_serves(server)
         reset(self.client(server))
         self.assert_serves(server)
+        self.assertEqual(server.lines(), [])
+
+    def test_log_level(self):
+        """--log-level is the lowest level that the log has: debug is as --verbose, warn has no line of info"""
+        server = self.serve('--log-level', 'DEBUG', verbose=False)
+        self.assert_serves(server)
+        server.wait_for_log(DOWN, 1)
+        server = self.serve('--log-level', 'warn', verbose=False)
+        self.assert_serves(server)
+        server.end()  # which is a line of info
         self.assertEqual(server.lines(), [])
 
     def test_bytes(self):
