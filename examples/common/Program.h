@@ -220,7 +220,7 @@ inline void serve(rung::EventLoop& loop, const std::vector<rung::TcpServer*>& se
     server->start();
   for (const rung::TcpServer* server : servers) {
     const std::string which = servers.size() > 1 ? " for " + server->name() : "";
-    std::printf("listening on %s%s\n", server->listenAddress().toIpPort().c_str(), which.c_str());
+    std::printf("listening on %s%s\n", server->listenText().c_str(), which.c_str());
   }
   std::fflush(stdout);
   loop.loop();

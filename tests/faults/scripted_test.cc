@@ -167,6 +167,28 @@ TEST_CASE("scripted: without SO_REUSEPORT, if one asks for it, the set-up throws
   CHECK(Faults::disarm().injected == 1);
 }
 
+TEST_CASE("scripted: an option of the accepted sockets that the kernel refuses is named") {
+  using namespace std::chrono_literals;
+  EventLoop loop;
+  const Acceptor::Options all{.tcpNoDelay = false,
+                              .keepAlive = rung::KeepAlive{},
+                              .userTimeout = 1s,
+                              .sendBufferBytes = 1,
+                              .receiveBufferBytes = 1};
+  std::vector<int> faults{0};  // SO_REUSEADDR
+  for (const char* name : {"SO_SNDBUF", "SO_RCVBUF", "SO_KEEPALIVE", "TCP_KEEPIDLE",
+                           "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT"}) {
+    faults.push_back(ENOPROTOOPT);
+    Faults::arm(FaultPlan::scriptOf(Call::setsockopt, faults));
+    CHECK_THROWS_WITH_AS(
+        Acceptor(&loop, InetAddress("127.0.0.1", 0), all),
+        (std::string("setsockopt ") + name + " for 127.0.0.1:0: Protocol not available").c_str(),
+        std::system_error);
+    CHECK(Faults::disarm().injected == 1);
+    faults.back() = 0;
+  }
+}
+
 TEST_CASE("scripted: a watch that the kernel calls invalid aborts, as there is no way on") {
   for (const int error : {EINVAL, EEXIST, ENOENT, EBADF}) {
     CAPTURE(strerrorname_np(error));

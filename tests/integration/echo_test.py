@@ -5,10 +5,14 @@ One test alone: echo_test.py build/release/examples/echo -k late_reader
 """
 
 import hashlib
+import os
 import pathlib
 import random
+import shutil
 import socket
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -25,7 +29,7 @@ class CommandLine(ServerTest):
         done = self.run_to_end('--help')
         self.assertEqual(done.returncode, 0)
         self.assertIn('usage', done.stdout.lower())
-        for option in ('--address', '--port', '--threads', '--high-water'):
+        for option in ('--address', '--port', '--listen', '--threads', '--high-water'):
             self.assertIn(option, done.stdout)
         self.assertEqual(done.stderr, '')
 
@@ -33,7 +37,7 @@ class CommandLine(ServerTest):
         """bad arguments print the usage on stderr and exit 2"""
         for bad in (
                 ['--colour'], ['extra'], [''], ['-p', '1'],
-                ['--address'], ['--port'], ['--threads'], ['--high-water'],
+                ['--address'], ['--port'], ['--listen'], ['--threads'], ['--high-water'],
                 ['--port', 'http'], ['--port', ''], ['--port', '12x'], ['--port', ' 12'],
                 ['--port', '65536'], ['--port', '-1'], ['--port', '4294967297'],
                 ['--threads', 'two'], ['--threads', '-1'], ['--threads', '1.5'],
@@ -170,6 +174,136 @@ class Serving(ServerTest):
         self.assertEqual(sorted(threads), ['1', '2', '3'])
         self.assertTrue(all(len(ids) == 1 for ids in threads.values()), threads)
         self.assertEqual(len(set.union(*threads.values()) - {str(server.pid)}), 3, threads)
+
+
+# Becomes the program, with descriptor N as its number 3, as sd_listen_fds(3) has it.
+PASS = 'exec 3<&{}; export LISTEN_PID=$$ LISTEN_FDS={} LISTEN_FDNAMES={}; exec "$@"'
+
+
+class Listening(ServerTest):
+    def setUp(self):
+        super().setUp()
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.path = f'{directory.name}/echo.sock'
+
+    def test_bad_listen(self):
+        """a bad --listen is named in one line on stderr, exit 1"""
+        for bad in ('127.0.0.1:70000', ':8080', '127.0.0.1', '127.0.0.1:-1', 'unix:', 'unix:@',
+                    'unix:/' + 'x' * 107, '/run/x.sock', 'localhost:80'):
+            with self.subTest(listen=bad):
+                done = self.run_to_end('--listen', bad)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(bad, done.stderr)
+                self.assertEqual(done.stderr.count('\n'), 1, done.stderr)
+                self.assertEqual(done.stdout, '')
+
+    def test_ip_address(self):
+        """--listen takes host and port"""
+        server = self.serve('--listen', '127.0.0.1:0')
+        self.assertRegex(server.announcement, r'^listening on 127\.0\.0\.1:[1-9]\d*\n$')
+        self.assert_serves(server)
+
+    def test_unix_socket(self):
+        """--listen unix:PATH serves there, and removes the file at the end"""
+        server = self.serve('--listen', f'unix:{self.path}', '--threads', '2')
+        self.assertEqual(server.announcement, f'listening on unix:{self.path}\n')
+        self.assert_serves(server)
+        data = random.Random(7).randbytes(MIB)
+        client = self.client(server)
+        sender = threading.Thread(target=client.sendall, args=[data])
+        sender.start()
+        self.assertTrue(receive(client, len(data)) == data, 'the bytes are others')
+        sender.join()
+        client.close()
+        done = self.run_to_end('--listen', f'unix:{self.path}')
+        self.assertEqual((done.returncode, done.stderr),
+                         (1, f'echo: bind unix:{self.path}: Address already in use\n'))
+        server.process.terminate()
+        self.assertEqual(server.process.wait(server_process.PATIENCE), 0)
+        self.assertEqual(os.listdir(os.path.dirname(self.path)), [])
+
+    def test_abstract_name(self):
+        """--listen unix:@NAME serves there"""
+        server = self.serve('--listen', f'unix:@rung-echo-{os.getpid()}')
+        self.assert_serves(server)
+
+    def test_killed(self):
+        """a socket file that a killed server has left is replaced"""
+        first = self.serve('--listen', f'unix:{self.path}')
+        first.process.kill()
+        first.process.wait()
+        self.assertTrue(os.path.exists(self.path))
+        self.assert_serves(self.serve('--listen', f'unix:{self.path}'))
+
+    def pass_socket(self, listener, *arguments, count=1, names='echo'):
+        script = PASS.format(listener.fileno(), count, names)
+        return self.serve(*arguments, prefix=('sh', '-c', script, 'sh'),
+                          pass_fds=[listener.fileno()])
+
+    def test_passed_socket(self):
+        """the socket of LISTEN_FDS is served, by one server and then by its successor"""
+        with socket.create_server(('127.0.0.1', 0)) as listener:
+            first = self.pass_socket(listener)
+            self.assertEqual(first.port, listener.getsockname()[1])
+            self.assert_serves(first)
+            first.process.terminate()
+            self.assertEqual(first.process.wait(server_process.PATIENCE), 0)
+            # Nobody serves now; the client waits until the next one does.
+            with socket.create_connection(listener.getsockname()) as client:
+                client.sendall(b'early')
+                self.assert_serves(self.pass_socket(listener, '--threads', '1'))
+                self.assertEqual(receive(client, 5), b'early')
+
+    def test_bad_passed_socket(self):
+        """what is wrong with the socket of LISTEN_FDS is named in one line, exit 1"""
+        with socket.socket() as idle:
+            for count, names, arguments, why in (
+                    (1, 'echo', (), 'descriptor 3 does not listen'),
+                    (1, 'a:b', (), "LISTEN_FDNAMES is 'a:b'"),
+                    ('x', 'echo', (), "LISTEN_FDS is 'x'"),
+                    (1, 'echo', ('--listen', 'unix:@x'), '--listen unix:@x beside')):
+                done = subprocess.run(
+                    ['sh', '-c', PASS.format(idle.fileno(), count, names), 'sh', self.program,
+                     *arguments], capture_output=True, text=True, timeout=server_process.PATIENCE,
+                    pass_fds=[idle.fileno()])
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(why, done.stderr)
+                self.assertEqual(done.stderr.count('\n'), 1, done.stderr)
+
+    def test_systemd(self):
+        """systemd-socket-activate starts it at the first connection, which is served"""
+        activate = shutil.which('systemd-socket-activate')
+        if not activate:
+            self.skipTest('no systemd-socket-activate here')
+        clients = []
+
+        def connect():
+            wait_until(lambda: os.path.exists(self.path), 'systemd-socket-activate listens')
+            client = socket.socket(socket.AF_UNIX)
+            self.addCleanup(client.close)
+            client.settimeout(server_process.PATIENCE)
+            wait_until(lambda: client.connect_ex(self.path) == 0, 'a connection')
+            clients.append(client)
+        server = self.serve(prefix=(activate, '-l', self.path), before=connect)
+        self.assertEqual(server.announcement, f'listening on unix:{self.path}\n')
+        clients[0].sendall(b'the first')
+        self.assertEqual(receive(clients[0], 9), b'the first')
+        clients[0].close()
+        self.assert_serves(server)
+
+    def test_curl(self):
+        """curl --unix-socket reaches it, and gets its own request back"""
+        curl = shutil.which('curl')
+        if not curl:
+            self.skipTest('no curl here')
+        self.serve('--listen', f'unix:{self.path}')
+        with subprocess.Popen(
+                [curl, '--silent', '--no-buffer', '--http0.9', '--unix-socket', self.path,
+                 '--max-time', str(server_process.PATIENCE), 'http://localhost/hello'],
+                stdout=subprocess.PIPE, text=True) as client:
+            self.assertEqual(client.stdout.readline(), 'GET /hello HTTP/1.1\n')
+            client.terminate()
 
 
 class HalfClose(ServerTest):

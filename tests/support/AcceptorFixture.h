@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "rung/base/UniqueFd.h"
@@ -14,7 +15,9 @@ namespace rung::testing {
 /// An acceptor on a loop, and what it accepted.
 struct AcceptorFixture {
   explicit AcceptorFixture(sa_family_t family = AF_INET, Acceptor::Options options = {})
-      : acceptor(&loop, InetAddress::loopback(0, family), options) {
+      : AcceptorFixture(InetAddress::loopback(0, family), std::move(options)) {}
+  explicit AcceptorFixture(Endpoint endpoint, Acceptor::Options options = {})
+      : acceptor(&loop, std::move(endpoint), std::move(options)) {
     acceptor.setNewConnectionCallback([this](Socket socket, const InetAddress& peer) {
       sockets.push_back(std::move(socket));
       peers.push_back(peer);

@@ -7,17 +7,19 @@
 #include <string_view>
 
 #include "rung/base/UniqueFd.h"
-#include "rung/net/InetAddress.h"
+#include "rung/net/InetAddress.h"  // for who includes this
 
 namespace rung::testing {
 
-/// A plain blocking TCP client on the socket calls alone, so that no test proves the library with
-/// the library. Nothing blocks for longer than ten seconds: then the operation fails.
+/// A plain blocking client, of TCP or of a Unix domain, on the socket calls alone, so that no test
+/// proves the library with the library. Nothing blocks for longer than ten seconds: then the
+/// operation fails.
 class Client {
  public:
   /// With `receiveBytes` the kernel keeps about that much for a client that does not read, instead
   /// of the many megabytes that it may grow to by itself.
-  explicit Client(const InetAddress& server, int receiveBytes = 0)
+  template <class Address>
+  explicit Client(const Address& server, int receiveBytes = 0)
       : fd_(socket(server.family(), SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     if (receiveBytes > 0) {
       setsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUF, &receiveBytes, sizeof receiveBytes);

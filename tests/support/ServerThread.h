@@ -19,10 +19,11 @@ namespace rung::testing {
 /// blocking clients.
 class ServerThread {
  public:
-  explicit ServerThread(const std::function<void(TcpServer&)>& setUp, int threads = 0)
+  explicit ServerThread(const std::function<void(TcpServer&)>& setUp, int threads = 0,
+                        Endpoint endpoint = InetAddress::loopback(0))
       : loop_(thread_.startLoop()) {
     inLoop([&] {
-      server_ = std::make_unique<TcpServer>(loop_, InetAddress::loopback(0), "test");
+      server_ = std::make_unique<TcpServer>(loop_, std::move(endpoint), "test");
       server_->setThreadNum(threads);
       setUp(*server_);
       server_->start();

@@ -28,7 +28,8 @@ class Stop {
 };
 
 /// Each has been served once.
-inline std::vector<std::unique_ptr<Client>> connectClients(const InetAddress& server, int count) {
+template <class Address>
+std::vector<std::unique_ptr<Client>> connectClients(const Address& server, int count) {
   std::vector<std::unique_ptr<Client>> clients;
   for (int i = 0; i < count; ++i) {
     clients.push_back(std::make_unique<Client>(server));

@@ -63,21 +63,30 @@ class Server:
     """A process that runs `program`, which announces itself in its first line on stdout.
 
     `case` ends it: with SIGTERM, and exit status 0 is expected. `descriptors` is how many of them
-    the process may have.
+    the process may have. `prefix` is a command that becomes the program, and `pass_fds` are what it
+    inherits. `path` is where a server on a Unix-domain socket listens, in place of host and port;
+    `before` runs when the process is there, and before it has announced itself.
     """
 
-    def __init__(self, case, program, *arguments, descriptors=None):
+    def __init__(self, case, program, *arguments, descriptors=None, prefix=(), pass_fds=(),
+                 before=None):
         def limit():
             resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
         if '--port' not in arguments:
             arguments = ('--port', '0', *arguments)
         self.log_file = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            [program, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=self.log_file, preexec_fn=limit if descriptors else None)
+            [*prefix, program, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=self.log_file, preexec_fn=limit if descriptors else None, pass_fds=pass_fds)
         case.addCleanup(self._clean_up)
         self.pid = self.process.pid
+        if before:
+            before()
         self.announcement = self._first_line()
+        self.path = None
+        if self.announcement.startswith('listening on unix:'):
+            self.path = self.announcement[len('listening on unix:'):-1].replace('@', '\0', 1)
+            return
         match = re.fullmatch(r'listening on (\[[0-9a-f:]+\]|[0-9.]+):(\d+)\n', self.announcement)
         if not match:
             raise AssertionError(f'no good first line: {self.announcement!r}; log:\n{self.tail()}')
@@ -98,13 +107,17 @@ class Server:
         return line.decode()
 
     def connect(self, receive_buffer=None):
-        family = socket.AF_INET6 if ':' in self.host else socket.AF_INET
+        if self.path:
+            family, address = socket.AF_UNIX, self.path
+        else:
+            family = socket.AF_INET6 if ':' in self.host else socket.AF_INET
+            address = self.host, self.port
         client = socket.socket(family)
         client.settimeout(PATIENCE)
         try:
             if receive_buffer:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-            client.connect((self.host, self.port))
+            client.connect(address)
         except BaseException:
             client.close()
             raise

@@ -91,12 +91,15 @@ InetAddress InetAddress::loopback(int port, sa_family_t family) {
 InetAddress::InetAddress(const sockaddr_storage& address) : address_{} {
   if (address.ss_family == AF_INET6) {
     std::memcpy(&address_.v6, &address, sizeof address_.v6);
+  } else if (address.ss_family == AF_UNIX) {
+    address_.any.sa_family = AF_UNIX;  // and no path, for which there is no room
   } else {
     std::memcpy(&address_.v4, &address, sizeof address_.v4);
   }
 }
 
 std::uint16_t InetAddress::port() const {
+  if (isUnix()) return 0;
   return ntohs(isIpv6() ? address_.v6.sin6_port : address_.v4.sin_port);
 }
 
@@ -110,6 +113,7 @@ InetAddress InetAddress::unmapped() const {
 }
 
 std::string InetAddress::toIp() const {
+  if (isUnix()) return "unix";
   char text[INET6_ADDRSTRLEN] = "";
   if (!isIpv6()) {
     (void)inet_ntop(AF_INET, &address_.v4.sin_addr, text, sizeof text);  // cannot fail: it fits
@@ -126,12 +130,14 @@ std::string InetAddress::toIp() const {
 }
 
 std::string InetAddress::toIpPort() const {
+  if (isUnix()) return "unix:";
   std::string text = toIp();
   if (isIpv6()) text.insert(0, 1, '[').push_back(']');
   return text.append(1, ':').append(std::to_string(port()));
 }
 
 socklen_t InetAddress::length() const {
+  if (isUnix()) return sizeof address_.any.sa_family;
   return isIpv6() ? sizeof address_.v6 : sizeof address_.v4;
 }
 

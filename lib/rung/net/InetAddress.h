@@ -35,18 +35,20 @@ class InetAddress {
   /// Errors: throws std::invalid_argument with the port.
   [[nodiscard]] static InetAddress loopback(int port, sa_family_t family = AF_INET);
 
-  /// From an address that accept(2), getsockname(2) or getpeername(2) has written.
+  /// From an address that accept(2), getsockname(2) or getpeername(2) has written. One of a Unix
+  /// domain becomes the address "unix:", with port 0, whatever its path: see UnixAddress.
   explicit InetAddress(const sockaddr_storage& address);
 
   [[nodiscard]] sa_family_t family() const { return address_.v4.sin_family; }
   [[nodiscard]] bool isIpv6() const { return family() == AF_INET6; }
+  [[nodiscard]] bool isUnix() const { return family() == AF_UNIX; }
   [[nodiscard]] std::uint16_t port() const;
   /// Returns 1.2.3.4 with the same port for "::ffff:1.2.3.4", and any other address unchanged. A
   /// server that listens on "::" sees its IPv4 peers as such IPv4-mapped addresses.
   [[nodiscard]] InetAddress unmapped() const;
-  /// "127.0.0.1", "::1" or "fe80::1%eth0".
+  /// "127.0.0.1", "::1" or "fe80::1%eth0"; "unix" for a Unix domain.
   [[nodiscard]] std::string toIp() const;
-  /// "127.0.0.1:80" or "[::1]:80".
+  /// "127.0.0.1:80" or "[::1]:80"; "unix:" for a Unix domain.
   [[nodiscard]] std::string toIpPort() const;
 
   /// For system calls: bytes [0, length()) are in network order.

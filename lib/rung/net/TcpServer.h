@@ -43,10 +43,10 @@ class TcpServer : noncopyable {
   };
   using StopCallback = std::function<void(StopResult)>;
 
-  /// Binds at once, so that a taken port is known before anything runs.
-  /// Errors: throws std::system_error with the call and the address; aborts without a loop.
-  TcpServer(EventLoop* loop, const InetAddress& listenAddress, std::string name,
-            Acceptor::Options options = {});
+  /// Binds at once, so that a taken port is known before anything runs. The endpoint is an
+  /// InetAddress, a UnixAddress, or a UniqueFd that listens already.
+  /// Errors: throws as the constructor of Acceptor does; aborts without a loop.
+  TcpServer(EventLoop* loop, Endpoint endpoint, std::string name, Acceptor::Options options = {});
   ~TcpServer();
 
   /// How many loops serve connections, each on a thread of its own. With 0, the default, the base
@@ -100,7 +100,7 @@ class TcpServer : noncopyable {
   void start();
 
   /// Accepts what waits in the kernel's queue already, and then no more: the port is free for a
-  /// successor. Connections live on.
+  /// successor. Connections live on. Another process that has the listening socket goes on.
   /// Thread: any.
   void stopAccepting();
 
@@ -119,6 +119,14 @@ class TcpServer : noncopyable {
   /// The address; its port is the one that the kernel picked, if port 0 was asked for.
   /// Thread: any.
   [[nodiscard]] InetAddress listenAddress() const;
+  /// The same as Endpoint::parse() takes it: with the path where listenAddress() is "unix:".
+  /// Thread: any.
+  [[nodiscard]] const std::string& listenText() const;
+  /// Another descriptor of the listening socket, close-on-exec, for a process that is to take over:
+  /// send it with SCM_RIGHTS, or let it be inherited. Invalid once accepting has stopped.
+  /// Thread: any.
+  /// Errors: throws std::system_error.
+  [[nodiscard]] UniqueFd listenFd() const;
   /// Connections that are up, or about to be.
   /// Thread: any.
   [[nodiscard]] std::size_t connectionCount() const;

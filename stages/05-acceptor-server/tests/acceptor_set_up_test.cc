@@ -115,12 +115,6 @@ TEST_CASE("Acceptor: without a loop it aborts, and says where it was to listen")
   CHECK(child.says("Acceptor on 0.0.0.0:8080 without an EventLoop"));
 }
 
-TEST_CASE("Acceptor: to accept none an event is refused by name") {
-  EventLoop loop;
-  CHECK_THROWS_WITH_AS(Acceptor(&loop, InetAddress("127.0.0.1", 0), {.acceptsPerEvent = 0}),
-                       "Acceptor on 127.0.0.1:0: acceptsPerEvent is 0", std::invalid_argument);
-}
-
 // The descriptor in reserve was /dev/null, which is not there in a chroot.
 TEST_CASE("Acceptor: needs no file, and so starts in an empty chroot") {
   const TempDirectory empty;

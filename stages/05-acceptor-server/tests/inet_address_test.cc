@@ -139,6 +139,22 @@ TEST_CASE("InetAddress: an IPv4-mapped address is the IPv4 address, and can be m
   CHECK(InetAddress("fe80::1%1", 80) != InetAddress("fe80::1%2", 80));
 }
 
+TEST_CASE("InetAddress: of a Unix domain is \"unix:\" with port 0, and equals itself alone") {
+  sockaddr_storage storage{};
+  storage.ss_family = AF_UNIX;
+  std::memcpy(reinterpret_cast<char*>(&storage) + sizeof storage.ss_family, "/run/x.sock", 12);
+  const InetAddress address(storage);
+  CHECK(address.isUnix());
+  CHECK(address.toIp() == "unix");
+  CHECK(address.toIpPort() == "unix:");
+  CHECK(address.port() == 0);
+  CHECK(address.length() == sizeof(sa_family_t));
+  CHECK(address == address.unmapped());
+  CHECK(address == InetAddress(storage));
+  CHECK(address != InetAddress());
+  CHECK(address != InetAddress("::", 0));
+}
+
 TEST_CASE("InetAddress: a small value") {
   static_assert(std::is_trivially_copyable_v<InetAddress>);
   CHECK(sizeof(InetAddress) == 28);

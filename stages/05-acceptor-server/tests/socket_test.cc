@@ -32,7 +32,7 @@ int option(int fd, int level, int name) {
 Socket listener(const InetAddress& address) {
   Socket socket = Socket::create(address.family());
   socket.bind(address);
-  socket.listen(16, address);
+  socket.listen(16, address.toIpPort());
   return socket;
 }
 
@@ -95,8 +95,8 @@ TEST_CASE("Socket: a port on which another listens is an error of listen that na
   first.bind(any);
   const InetAddress taken = first.localAddress();
   second.bind(taken);
-  first.listen(16, taken);
-  CHECK_THROWS_WITH_AS(second.listen(16, taken),
+  first.listen(16, taken.toIpPort());
+  CHECK_THROWS_WITH_AS(second.listen(16, taken.toIpPort()),
                        ("listen on " + taken.toIpPort() + ": Address already in use").c_str(),
                        std::system_error);
 }

@@ -1,16 +1,17 @@
 #include "rung/net/Acceptor.h"
 
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <new>
-#include <stdexcept>
 #include <system_error>
 
 #include "rung/base/Guarded.h"
 #include "rung/base/Logging.h"
 #include "rung/net/EventLoop.h"
+#include "rung/net/ListeningSocket.h"
 
 namespace rung {
 
@@ -18,58 +19,39 @@ namespace {
 
 constexpr std::chrono::seconds kBetweenWarnings{10};
 
-EventLoop* checkedLoop(EventLoop* loop, const InetAddress& address) {
-  if (loop == nullptr) LOG_FATAL << "Acceptor on " << address.toIpPort() << " without an EventLoop";
+EventLoop* checkedLoop(EventLoop* loop, const Endpoint& endpoint) {
+  if (loop == nullptr) LOG_FATAL << "Acceptor on " << endpoint.toText() << " without an EventLoop";
   return loop;
-}
-
-Socket boundSocket(const InetAddress& address, const Acceptor::Options& options) {
-  if (options.acceptsPerEvent < 1) {
-    throw std::invalid_argument("Acceptor on " + address.toIpPort() + ": acceptsPerEvent is " +
-                                std::to_string(options.acceptsPerEvent));
-  }
-  Socket socket = Socket::create(address.family());
-  // Without it, a restarted server could not bind for a minute: connections that its predecessor
-  // closed are in TIME_WAIT on the same port.
-  if (!socket.setReuseAddress(true)) LOG_SYSERR << "setsockopt SO_REUSEADDR";
-  if (options.tcpNoDelay && !socket.setTcpNoDelay(true)) LOG_SYSERR << "setsockopt TCP_NODELAY";
-  if (options.reusePort && !socket.setReusePort(true)) {
-    throw std::system_error(errno, std::generic_category(), "setsockopt SO_REUSEPORT");
-  }
-  if (options.ipv6Only && address.isIpv6() && !socket.setIpv6Only(true)) {
-    throw std::system_error(errno, std::generic_category(), "setsockopt IPV6_V6ONLY");
-  }
-  socket.bind(address);
-  return socket;
 }
 
 }  // namespace
 
-Acceptor::Acceptor(EventLoop* loop, const InetAddress& listenAddress, Options options)
-    : loop_(checkedLoop(loop, listenAddress)),
-      options_(options),
-      acceptSocket_(boundSocket(listenAddress, options)),
+Acceptor::Acceptor(EventLoop* loop, Endpoint endpoint, Options options)
+    : loop_(checkedLoop(loop, endpoint)),
+      options_(std::move(options)),
+      acceptSocket_(listeningSocket(endpoint, options_, socketFile_)),
       localAddress_(acceptSocket_.localAddress()),
+      addressText_(rung::addressText(acceptSocket_)),
       acceptChannel_(loop, acceptSocket_.fd()),
       retryTimer_(loop, [this] { resume(); }) {
   acceptChannel_.setReadCallback([this](Timestamp) { handleRead(); });
   openReserve();
   if (!reserveFd_.valid()) {
     throw std::system_error(errno, std::generic_category(),
-                            "eventfd, the descriptor in reserve for " + localAddress_.toIpPort());
+                            "eventfd, the descriptor in reserve for " + addressText_);
   }
 }
 
 Acceptor::~Acceptor() {
   if (inCallback_) {
-    LOG_FATAL << "Acceptor on " << localAddress_.toIpPort() << " destroyed by its own callback";
+    LOG_FATAL << "Acceptor on " << addressText_ << " destroyed by its own callback";
   }
   acceptChannel_.remove();
 }
 
 void Acceptor::listen() {
   loop_->assertInLoopThread();
-  acceptSocket_.listen(options_.backlog, localAddress_);
+  if (!acceptSocket_.listens()) acceptSocket_.listen(options_.backlog, addressText_);
   acceptChannel_.enableReading();
   listening_ = true;
 }
@@ -90,6 +72,7 @@ void Acceptor::close() {
   retryTimer_.disarm();
   acceptChannel_.remove();
   acceptSocket_.close();
+  socketFile_.remove();
   reserveFd_.reset();
 }
 
@@ -114,14 +97,23 @@ bool Acceptor::acceptOne() {
   runGuarded(
       [&] {
         try {
+          prepare(accepted.socket);
           newConnectionCallback_(std::move(accepted.socket), accepted.peer);
         } catch (const std::bad_alloc&) {  // the connection is closed by now
           goOn = handleError(ENOMEM);
         }
       },
-      [&] { return "the callback of the Acceptor on " + localAddress_.toIpPort(); });
+      [&] { return "the callback of the Acceptor on " + addressText_; });
   inCallback_ = outer;
   return goOn && listening_;
+}
+
+void Acceptor::prepare(Socket& accepted) const {
+  // The one option that a Unix-domain socket does not inherit.
+  if (options_.sendBufferBytes > 0 && localAddress_.isUnix()) {
+    (void)accepted.setOption(SOL_SOCKET, SO_SNDBUF, options_.sendBufferBytes);  // it was taken once
+  }
+  if (options_.prepareAccepted) options_.prepareAccepted(accepted.fd());
 }
 
 bool Acceptor::handleError(int error) {
@@ -190,7 +182,7 @@ void Acceptor::warn(const char* what, int error) {
   if (now < nextWarning_) return;
   nextWarning_ = now + kBetweenWarnings;
   try {
-    LOG_WARN << "listening on " << localAddress_.toIpPort() << ": " << what << ": "
+    LOG_WARN << "listening on " << addressText_ << ": " << what << ": "
              << std::generic_category().message(error) << "; " << refused_ << " refused so far";
   } catch (const std::bad_alloc&) {
     // There is no memory for the warning.

@@ -1,15 +1,17 @@
 #pragma once
 
-#include <sys/socket.h>
-
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <string>
 
 #include "rung/base/UniqueFd.h"
 #include "rung/base/noncopyable.h"
 #include "rung/net/Channel.h"
+#include "rung/net/Endpoint.h"
+#include "rung/net/ListenOptions.h"
 #include "rung/net/Socket.h"
+#include "rung/net/SocketFile.h"
 #include "rung/net/TimerFd.h"
 
 namespace rung {
@@ -29,30 +31,18 @@ class Acceptor : noncopyable {
  public:
   using NewConnectionCallback = std::function<void(Socket socket, const InetAddress& peer)>;
 
-  struct Options {
-    /// Several sockets may listen on one port; the kernel spreads the connections over them.
-    bool reusePort = false;
-    /// A socket on "::" takes IPv6 connections only, so that another one may listen on 0.0.0.0 and
-    /// the same port. Without it, "::" takes IPv4 connections too (unless the system's bindv6only
-    /// says otherwise). No effect on an IPv4 address.
-    bool ipv6Only = false;
-    /// TCP_NODELAY for all accepted sockets: they inherit it, which costs no system call each.
-    bool tcpNoDelay = true;
-    /// How many connections may wait to be accepted.
-    int backlog = SOMAXCONN;
-    /// How many are accepted before the other Channels of the loop get their turn again.
-    int acceptsPerEvent = 64;
-  };
+  using Options = ListenOptions;
 
   /// How long accepting rests when the system is out of descriptors or memory.
   static constexpr std::chrono::milliseconds kPause{100};
 
-  /// Binds, but does not listen yet.
-  /// Errors: throws std::system_error with the call and the address if another socket listens on
-  /// the port; std::invalid_argument if acceptsPerEvent is below 1. Aborts without a loop.
-  Acceptor(EventLoop* loop, const InetAddress& listenAddress, Options options);
-  Acceptor(EventLoop* loop, const InetAddress& listenAddress)
-      : Acceptor(loop, listenAddress, Options{}) {}
+  /// Binds, but does not listen yet, if the endpoint is an address. Connections that come to a
+  /// socket which listens already wait for listen().
+  /// Errors: throws std::system_error with the call and the address if another socket listens
+  /// there, with the option if the kernel refuses one, or with the number of a descriptor that is
+  /// no socket; std::invalid_argument if an option makes no sense, or for a descriptor that is not
+  /// a stream socket that listens. Aborts without a loop.
+  Acceptor(EventLoop* loop, Endpoint endpoint, Options options = {});
   ~Acceptor();
 
   void setNewConnectionCallback(NewConnectionCallback callback) {
@@ -61,6 +51,7 @@ class Acceptor : noncopyable {
 
   /// Errors: throws std::system_error with the call and the address. A taken port is an error here,
   /// and not in the constructor, if the other socket was bound at that time but did not listen yet.
+  /// A socket file is never taken in this way.
   void listen();
   [[nodiscard]] bool listening() const { return listening_; }
   /// Accepts the connections that wait in the queue, all of them and not only acceptsPerEvent, and
@@ -68,14 +59,21 @@ class Acceptor : noncopyable {
   /// connected, so that an orderly end serves them too.
   /// Lifetime: may be called from the callback, which then runs within this call.
   /// Errors: some may be closed without service, if descriptors or memory run out. A connection
-  /// whose handshake is under way is reset.
+  /// whose handshake is under way is reset. Not if another process has the socket too: it goes on.
   void stopAccepting();
-  /// Frees the port, for good. Connections that wait in the queue are reset. May be called from the
-  /// callback.
+  /// Frees the port or the socket file, for good. Connections that wait in the queue are reset,
+  /// unless another process has the socket too. May be called from the callback.
   void close();
 
   /// The address; its port is the one that the kernel picked, if port 0 was asked for.
   [[nodiscard]] InetAddress localAddress() const { return localAddress_; }
+  /// The address as Endpoint::parse() takes it: with the path where localAddress() is "unix:".
+  [[nodiscard]] const std::string& addressText() const { return addressText_; }
+  /// The listening socket, for options; -1 once it is closed.
+  [[nodiscard]] int fd() const { return acceptSocket_.fd(); }
+  /// Another descriptor of it, close-on-exec, to pass on.
+  /// Errors: throws std::system_error, with EBADF once it is closed.
+  [[nodiscard]] UniqueFd duplicateFd() const { return acceptSocket_.duplicate(); }
   /// How many connections were closed because there was no descriptor for them.
   [[nodiscard]] std::uint64_t refused() const { return refused_; }
 
@@ -86,6 +84,7 @@ class Acceptor : noncopyable {
   bool refuseOne();
   bool pause();
 
+  void prepare(Socket& accepted) const;
   void handleRead();
   void resume();
   void openReserve();
@@ -93,8 +92,10 @@ class Acceptor : noncopyable {
 
   EventLoop* const loop_;
   const Options options_;
+  SocketFile socketFile_;  // before the socket: it goes when that is closed
   Socket acceptSocket_;
   InetAddress localAddress_;
+  std::string addressText_;
   Channel acceptChannel_;
   UniqueFd reserveFd_;  // the descriptor in reserve
   TimerFd retryTimer_;

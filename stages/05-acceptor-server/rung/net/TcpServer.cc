@@ -4,9 +4,11 @@
 
 namespace rung {
 
-TcpServer::TcpServer(EventLoop* loop, const InetAddress& listenAddress, std::string name,
+TcpServer::TcpServer(EventLoop* loop, Endpoint endpoint, std::string name,
                      Acceptor::Options options)
-    : name_(std::move(name)), acceptor_(loop, listenAddress, options), threadPool_(loop, name_) {
+    : name_(std::move(name)),
+      acceptor_(loop, std::move(endpoint), std::move(options)),
+      threadPool_(loop, name_) {
   acceptor_.setNewConnectionCallback(
       [this](Socket socket, const InetAddress& peer) { newConnection(std::move(socket), peer); });
 }

@@ -23,9 +23,8 @@ class TcpServer : noncopyable {
   using NewSocketCallback =
       std::function<void(EventLoop* loop, Socket socket, const InetAddress& peer)>;
 
-  /// Errors: throws std::system_error with the call and the address.
-  TcpServer(EventLoop* loop, const InetAddress& listenAddress, std::string name,
-            Acceptor::Options options = {});
+  /// Errors: throws as the constructor of Acceptor does; aborts without a loop.
+  TcpServer(EventLoop* loop, Endpoint endpoint, std::string name, Acceptor::Options options = {});
   ~TcpServer();
 
   /// How many loops serve connections, each on a thread of its own. With 0, the default, the base
@@ -45,6 +44,11 @@ class TcpServer : noncopyable {
   [[nodiscard]] const std::string& name() const { return name_; }
   /// The address; its port is the one that the kernel picked, if port 0 was asked for.
   [[nodiscard]] InetAddress listenAddress() const { return acceptor_.localAddress(); }
+  /// The same as Endpoint::parse() takes it.
+  [[nodiscard]] const std::string& listenText() const { return acceptor_.addressText(); }
+  /// Another descriptor of the listening socket, for a process that is to take over.
+  /// Errors: throws std::system_error.
+  [[nodiscard]] UniqueFd listenFd() const { return acceptor_.duplicateFd(); }
 
  private:
   void newConnection(Socket socket, const InetAddress& peer);

@@ -13,6 +13,7 @@
 #include "rung/base/Deadline.h"
 #include "rung/base/Guarded.h"
 #include "rung/base/Logging.h"
+#include "rung/base/Mutex.h"
 #include "rung/net/ConnectionSet.h"
 #include "rung/net/EventLoop.h"
 #include "rung/net/Mailbox.h"
@@ -53,15 +54,14 @@ EventLoop* checkedLoop(EventLoop* loop, const std::string& name) {
 /// the loop's Mailbox, and never own it.
 class TcpServer::Core : noncopyable, public std::enable_shared_from_this<Core> {
  public:
-  Core(EventLoop* loop, const InetAddress& address, const std::string& name,
-       Acceptor::Options options)
+  Core(EventLoop* loop, Endpoint endpoint, const std::string& name, Acceptor::Options options)
       : mailbox(loop->mailbox()),
         threadPool(std::make_unique<EventLoopThreadPool>(loop, name)),
-        listenAddress_(address),
         loop_(loop),
-        acceptor_(std::make_unique<Acceptor>(loop, address, options)),
+        acceptor_(std::make_unique<Acceptor>(loop, std::move(endpoint), std::move(options))),
+        listenAddress_(acceptor_->localAddress()),
+        listenText_(acceptor_->addressText()),
         stopTimer_(std::make_unique<TimerFd>(loop, [this] { stopTimerExpired(); })) {
-    listenAddress_ = acceptor_->localAddress();
     profile.serverName = name;
   }
   ~Core() { shutDown(); }
@@ -76,6 +76,8 @@ class TcpServer::Core : noncopyable, public std::enable_shared_from_this<Core> {
 
   [[nodiscard]] bool started() const { return !sets_.empty(); }
   [[nodiscard]] const InetAddress& listenAddress() const { return listenAddress_; }
+  [[nodiscard]] const std::string& listenText() const { return listenText_; }
+  [[nodiscard]] UniqueFd listenFd() RUNG_EXCLUDES(closingMutex_);
   const std::shared_ptr<Mailbox> mailbox;
   const std::shared_ptr<ConnectionSet::Counts> counts = std::make_shared<ConnectionSet::Counts>();
   std::unique_ptr<EventLoopThreadPool> threadPool;
@@ -96,9 +98,14 @@ class TcpServer::Core : noncopyable, public std::enable_shared_from_this<Core> {
   void answer();
   void closeAcceptor();
 
-  InetAddress listenAddress_;
+  void closing() RUNG_EXCLUDES(closingMutex_);
+
   EventLoop* const loop_;
   std::unique_ptr<Acceptor> acceptor_;
+  const InetAddress listenAddress_;
+  const std::string listenText_;
+  Mutex closingMutex_;
+  bool closing_ RUNG_GUARDED_BY(closingMutex_) = false;  // the Acceptor is for this loop alone
   // Made with the server: at its end, descriptors may be scarce.
   std::unique_ptr<TimerFd> stopTimer_;
   std::vector<std::shared_ptr<ConnectionSet>> sets_;  // one for each loop that serves
@@ -190,6 +197,7 @@ void TcpServer::Core::newConnection(Socket socket, const InetAddress& peer) {
 
 // In a callback for one that waited the server may be destroyed, or stopped once more.
 void TcpServer::Core::stopAccepting() {
+  closing();
   if (acceptor_ != nullptr) acceptor_->stopAccepting();
   closeAcceptor();
 }
@@ -269,7 +277,18 @@ void TcpServer::Core::stopped() {
   answer();
 }
 
+void TcpServer::Core::closing() {
+  const MutexLock lock(closingMutex_);
+  closing_ = true;
+}
+
+UniqueFd TcpServer::Core::listenFd() {
+  const MutexLock lock(closingMutex_);
+  return closing_ ? UniqueFd() : acceptor_->duplicateFd();
+}
+
 void TcpServer::Core::closeAcceptor() {
+  closing();
   if (acceptor_ == nullptr) return;
   acceptor_->close();
   // We may be in its callback: the object goes in the loop's next round.
@@ -292,9 +311,10 @@ void TcpServer::Core::shutDown() {
   if (!starting_) threadPool.reset();
 }
 
-TcpServer::TcpServer(EventLoop* loop, const InetAddress& listenAddress, std::string name,
+TcpServer::TcpServer(EventLoop* loop, Endpoint endpoint, std::string name,
                      Acceptor::Options options)
-    : core_(std::make_shared<Core>(checkedLoop(loop, name), listenAddress, name, options)) {}
+    : core_(std::make_shared<Core>(checkedLoop(loop, name), std::move(endpoint), name,
+                                   std::move(options))) {}
 
 TcpServer::~TcpServer() {
   const std::shared_ptr<Mailbox> mailbox = core_->mailbox;
@@ -375,6 +395,12 @@ const std::string& TcpServer::name() const {
 }
 InetAddress TcpServer::listenAddress() const {
   return core_->listenAddress();
+}
+const std::string& TcpServer::listenText() const {
+  return core_->listenText();
+}
+UniqueFd TcpServer::listenFd() const {
+  return core_->listenFd();
 }
 std::size_t TcpServer::connectionCount() const {
   return core_->counts->live;

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -21,8 +22,8 @@
 
 namespace rung {
 
-/// One TCP connection: reads into a Buffer and calls back, sends without ever blocking, and ends in
-/// an orderly way, with any behaviour of the peer.
+/// One connection, of TCP or of a Unix domain: reads into a Buffer and calls back, sends without
+/// ever blocking, and ends in an orderly way, with any behaviour of the peer.
 /// The calls of one thread take effect in their order. All bytes of a send() that returned true are
 /// handed to the kernel before the FIN, unless the connection breaks or is cut; then closeReason()
 /// says so, and outputBytes() how many are lost.
@@ -48,11 +49,14 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   /// Unique among the connections of a server, in the order in which they were accepted.
   /// Thread: any.
   [[nodiscard]] std::uint64_t id() const { return id_; }
-  /// "echo-127.0.0.1:40001#7"; made when asked for.
+  /// "echo-127.0.0.1:40001#7", or "echo-unix:#7"; made when asked for.
   /// Thread: any.
   [[nodiscard]] std::string name() const;
   /// Thread: any.
   [[nodiscard]] const InetAddress& peerAddress() const { return peer_; }
+  /// The process at the other end of a Unix-domain connection, as it was when it connected; nullopt
+  /// for TCP, and once the connection is down, and its callback for that has returned.
+  [[nodiscard]] std::optional<PeerCredentials> peerCredentials() const;
   /// 0.0.0.0:0 once the connection is down, and its callback for that has returned.
   [[nodiscard]] InetAddress localAddress() const;
   /// Thread: any.
