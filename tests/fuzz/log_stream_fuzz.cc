@@ -45,10 +45,10 @@ std::string checkedFloat(Float value) {
 
 /// Each with its escape.
 constexpr std::string_view kDirections[][2] = {
-    {"\u200e", "\\u200e"}, {"\u200f", "\\u200f"}, {"\u2028", "\\u2028"}, {"\u2029", "\\u2029"},
-    {"\u202a", "\\u202a"}, {"\u202b", "\\u202b"}, {"\u202c", "\\u202c"}, {"\u202d", "\\u202d"},
-    {"\u202e", "\\u202e"}, {"\u2066", "\\u2066"}, {"\u2067", "\\u2067"}, {"\u2068", "\\u2068"},
-    {"\u2069", "\\u2069"}};
+    {"\u061c", "\\u061c"}, {"\u200e", "\\u200e"}, {"\u200f", "\\u200f"}, {"\u2028", "\\u2028"},
+    {"\u2029", "\\u2029"}, {"\u202a", "\\u202a"}, {"\u202b", "\\u202b"}, {"\u202c", "\\u202c"},
+    {"\u202d", "\\u202d"}, {"\u202e", "\\u202e"}, {"\u2066", "\\u2066"}, {"\u2067", "\\u2067"},
+    {"\u2068", "\\u2068"}, {"\u2069", "\\u2069"}};
 
 std::string writeOne(Input& input, LogStream& stream) {
   const auto put = [&](auto value, std::string text) {

@@ -67,6 +67,7 @@ Control controlAt(std::string_view text) {
   };
   if (byte(0) < 0x20 || byte(0) == 0x7F) return {1, byte(0)};
   if (byte(0) == 0xC2 && isIn(byte(1), 0x80, 0x9F)) return {2, byte(1)};
+  if (byte(0) == 0xD8 && byte(1) == 0x9C) return {2, 0x61C};
   if (byte(0) != 0xE2 || !isIn(byte(1), 0x80, 0x81) || !isIn(byte(2), 0x80, 0xBF)) return {0, 0};
   const unsigned code = 0x2000 + (byte(1) - 0x80) * 0x40 + (byte(2) - 0x80);
   const bool isControl =
@@ -76,8 +77,8 @@ Control controlAt(std::string_view text) {
 
 }  // namespace
 
-/// Nearly every line is looked at here and nowhere else. 0xC2 and 0xE2 lead controls of two and of
-/// three bytes, and letters and signs as well.
+/// Nearly every line is looked at here and nowhere else. 0xC2, 0xD8 and 0xE2 lead controls of two
+/// and of three bytes, and letters and signs as well.
 bool FixedBuffer::mayNeedEscapes(const char* begin) {
   using Bytes [[gnu::vector_size(kStepBytes)]] = unsigned char;  // an operator works on all of them
   std::memset(end_, ' ', kStepBytes);
@@ -85,7 +86,7 @@ bool FixedBuffer::mayNeedEscapes(const char* begin) {
   for (const char* at = begin; at < end_; at += kStepBytes) {
     Bytes bytes;
     std::memcpy(&bytes, at, kStepBytes);
-    found |= (bytes < 0x20) | (bytes == 0x7F) | ((bytes | 0x20) == 0xE2);
+    found |= (bytes < 0x20) | (bytes == 0x7F) | (bytes == 0xD8) | ((bytes | 0x20) == 0xE2);
   }
   std::uint64_t halves[2];
   static_assert(sizeof halves == kStepBytes);

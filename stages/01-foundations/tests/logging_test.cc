@@ -123,12 +123,12 @@ TEST_CASE("Logging: control characters in a text are escaped") {
 // line in some editors.
 TEST_CASE("Logging: characters that change direction or begin a line are escaped") {
   const Capture capture;
-  LOG_INFO
-      << "\u200e\u200f\u2028\u2029\u202a\u202e\u2066\u2069 \u200d\u2010\u2027\u202f\u2065\u206a";
+  LOG_INFO << "\u061c\u200e\u200f\u2028\u2029\u202a\u202e\u2066\u2069 "
+              "\u061b\u200d\u2010\u2027\u202f\u2065\u206a";
   LOG_INFO << "\u20ac \u2713 \u201cquoted\u201d \xe2\x80 \xe2\x80x \xe2";
   REQUIRE(captured.size() == 2);
-  const std::string escaped = R"(\u200e\u200f\u2028\u2029\u202a\u202e\u2066\u2069)";
-  const std::string kept = " \u200d\u2010\u2027\u202f\u2065\u206a";  // their neighbours
+  const std::string escaped = R"(\u061c\u200e\u200f\u2028\u2029\u202a\u202e\u2066\u2069)";
+  const std::string kept = " \u061b\u200d\u2010\u2027\u202f\u2065\u206a";  // their neighbours
   CHECK(captured[0].find(" INFO  " + escaped + kept + " - ") != std::string::npos);
   CHECK(captured[1].find("\u20ac \u2713 \u201cquoted\u201d \xe2\x80 \xe2\x80x \xe2 - ") !=
         std::string::npos);

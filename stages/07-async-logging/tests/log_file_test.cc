@@ -27,15 +27,15 @@ constexpr std::int64_t kDay = 86'400 * kSecond;
 constexpr Timestamp k20261123At094905(1'795'427'345 * kSecond + 622'287);
 
 /// The time that LogFile sees; it stands still until the test moves it.
-Timestamp now;
+Timestamp present;
 
 LogFile::Options at(const std::string& baseName, std::int64_t rollBytes = 1 << 20) {
-  now = k20261123At094905;
-  return {.baseName = baseName, .rollBytes = rollBytes, .clock = [] { return now; }};
+  present = k20261123At094905;
+  return {.baseName = baseName, .rollBytes = rollBytes, .clock = [] { return present; }};
 }
 
 void advance(std::int64_t microseconds) {
-  now = now + std::chrono::microseconds(microseconds);
+  present = present + std::chrono::microseconds(microseconds);
 }
 
 std::string host() {
@@ -124,11 +124,11 @@ TEST_CASE("LogFile: text without a newline is kept as well, whole") {
 TEST_CASE("LogFile: rolls at midnight UTC") {
   const TempDirectory directory;
   LogFile log(at(directory / "base"));
-  const std::int64_t midnight = (now.microsecondsSinceEpoch() / kDay + 1) * kDay;
+  const std::int64_t midnight = (present.microsecondsSinceEpoch() / kDay + 1) * kDay;
   log.append("morning\n");
-  now = Timestamp(midnight - 1);
+  present = Timestamp(midnight - 1);
   log.append("last\n");
-  now = Timestamp(midnight);
+  present = Timestamp(midnight);
   log.append("first\n");
   advance(kDay - 1);
   log.append("evening\n");
@@ -174,7 +174,7 @@ TEST_CASE("LogFile: a file that is there already is left alone") {
 TEST_CASE("LogFile: a clock that swings across midnight rolls once") {
   const TempDirectory directory;
   LogFile log(at(directory / "base"));
-  now = Timestamp((now.microsecondsSinceEpoch() / kDay + 1) * kDay - 1);
+  present = Timestamp((present.microsecondsSinceEpoch() / kDay + 1) * kDay - 1);
   std::string all;
   for (int i = 0; i < 500; ++i) {
     const std::string line = std::to_string(i) + '\n';
@@ -192,7 +192,7 @@ TEST_CASE("LogFile: a clock that is set back rolls nothing, until a day begins")
   log.append("one\n");
   advance(-3 * kDay);
   log.append("two\n");
-  now = k20261123At094905;
+  present = k20261123At094905;
   log.append("three\n");
   CHECK(directory.files().size() == 1);
   CHECK(contentsOf(log.path()) == "one\ntwo\nthree\n");
@@ -254,7 +254,7 @@ TEST_CASE("LogFile: after a restart the files of the process before count") {
   });
   CHECK(before.exitedWith(0));
   CHECK(directory.files().size() == 5);
-  now = k20261123At094905;
+  present = k20261123At094905;
   advance(kSecond);
   LogFile::Options options = keeping(2, directory / "base");
   options.clock = [] { return k20261123At094905 + std::chrono::seconds(1); };

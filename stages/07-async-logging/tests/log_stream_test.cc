@@ -302,6 +302,10 @@ TEST_CASE("LogStream: what changes direction or begins a line is escaped, at eve
       CHECK(closed(head + c + "~") == head + (isEscaped ? escape : c) + "~");
     }
   }
+  for (int second = 0x80; second < 0xC0; ++second) {  // U+0600 to U+063F
+    const std::string c{'\xD8', static_cast<char>(second)};
+    CHECK(closed("x" + c + "~") == "x" + (second == 0x9C ? "\\u061c" : c) + "~");
+  }
   const std::string fits(kTextBytes - 5, 'x');
   CHECK(closed(fits + "\u202e") == fits + "...[cut 3 bytes]");
 }

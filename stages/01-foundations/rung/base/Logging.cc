@@ -50,6 +50,7 @@ Control controlAt(std::string_view text) {
   };
   if (byte(0) < 0x20 || byte(0) == 0x7F) return {1, byte(0)};
   if (byte(0) == 0xC2 && isIn(byte(1), 0x80, 0x9F)) return {2, byte(1)};
+  if (byte(0) == 0xD8 && byte(1) == 0x9C) return {2, 0x61C};
   if (byte(0) != 0xE2 || !isIn(byte(1), 0x80, 0x81) || !isIn(byte(2), 0x80, 0xBF)) return {0, 0};
   const unsigned code = 0x2000 + (byte(1) - 0x80) * 0x40 + (byte(2) - 0x80);
   const bool isControl =

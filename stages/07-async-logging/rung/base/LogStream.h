@@ -92,12 +92,11 @@ inline RawText raw(std::string_view text) {
 /// For a type of your own, write `LogStream& operator<<(LogStream&, const YourType&)` beside it.
 /// closeText() escapes control characters, as "\n", "\r", "\t", "\x1b" or "\u202e": those of ASCII,
 /// U+0080 to U+009F in UTF-8, and those that begin a line or change the direction of writing,
-/// U+200E, U+200F, U+2028 to U+202E and U+2066 to U+2069. So a text that a peer has sent neither
-/// begins a line that nobody logged, nor steers the terminal of its reader, nor shows the rest of
-/// the line in another order. raw() writes them as they are. A backslash and bytes that are not
-/// UTF-8 stay as they are: an escape looks like the same characters in a text.
-/// Thread: any, one at a time.
-/// Errors: never fails. A text that is too long is cut, and says so when it is closed.
+/// U+061C, U+200E, U+200F, U+2028 to U+202E and U+2066 to U+2069. So a text that a peer has sent
+/// neither begins a line that nobody logged, nor steers the terminal of its reader, nor shows the
+/// rest of the line in another order. raw() writes them as they are. A backslash and bytes that are
+/// not UTF-8 stay as they are: an escape looks like the same characters in a text. Thread: any, one
+/// at a time. Errors: never fails. A text that is too long is cut, and says so when it is closed.
 /// Source: std::to_chars; muduo base/LogStream.h.
 class LogStream : noncopyable {
  public:
