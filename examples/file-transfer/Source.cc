@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <new>
 #include <stdexcept>
+#include <system_error>
 #include <utility>
 
 #include "common/Program.h"
@@ -21,7 +22,7 @@ constexpr std::size_t kChunkBytes = 1 << 16;
 
 void reportShort(const rung::TcpConnectionPtr& connection) {
   LOG_ERROR << connection->peerAddress().toIpPort() << " cut: the file has become shorter";
-  connection->forceClose();
+  connection->reset();  // a FIN would let the part pass for the whole
 }
 
 void sendNext(const rung::TcpConnectionPtr& connection, const Source& source) {
@@ -43,6 +44,10 @@ Source::Source(const std::string& path)
     throw std::runtime_error(path + ": not a regular file");
   }
   sizeBytes_ = static_cast<std::size_t>(status.st_size);
+}
+
+rung::UniqueFd Source::descriptor() const {
+  return rung::checkedFd(::fcntl(fd_.get(), F_DUPFD_CLOEXEC, 0), "fcntl F_DUPFD_CLOEXEC");
 }
 
 std::string Source::read(std::size_t offset, std::size_t size) const {
@@ -87,6 +92,23 @@ void sendChunks(rung::TcpServer& server, const Source& source) {
   // A client that half-closes has nothing to say, but wants its file. Without a callback the
   // connection would end with the piece that is under way.
   server.setHalfCloseCallback([](const rung::TcpConnectionPtr&) {});
+}
+
+void sendDescriptor(rung::TcpServer& server, const Source& source) {
+  server.setConnectionCallback([&source](const rung::TcpConnectionPtr& connection) {
+    common::logConnection(connection);
+    if (!connection->connected()) {
+      if (connection->error() == ENODATA) reportShort(connection);
+      return;
+    }
+    try {
+      connection->sendFile(source.descriptor(), 0, source.sizeBytes());
+      connection->shutdown();
+    } catch (const std::exception& e) {
+      LOG_ERROR << connection->peerAddress().toIpPort() << " cut: " << e.what();
+      connection->reset();
+    }
+  });
 }
 
 }  // namespace transfer

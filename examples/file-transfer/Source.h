@@ -19,7 +19,9 @@ class Source {
   /// regular file.
   explicit Source(const std::string& path);
 
-  [[nodiscard]] int fd() const { return fd_.get(); }
+  /// The file once more, for one client.
+  /// Errors: throws std::system_error if there are no descriptors left.
+  [[nodiscard]] rung::UniqueFd descriptor() const;
   [[nodiscard]] std::size_t sizeBytes() const { return sizeBytes_; }
   /// Bytes [offset, offset + size), from the disk if they are not in the page cache: the loop waits
   /// meanwhile.
@@ -38,5 +40,8 @@ void sendWhole(rung::TcpServer& server, const Source& source);
 /// Makes `server` send it in pieces, each when the one before is with the kernel: a client costs
 /// one piece, however large the file is.
 void sendChunks(rung::TcpServer& server, const Source& source);
+
+/// Makes `server` let the kernel send it, from its page cache: a client costs a descriptor.
+void sendDescriptor(rung::TcpServer& server, const Source& source);
 
 }  // namespace transfer

@@ -1,6 +1,6 @@
 // Sends a file to everyone who connects, in one of three ways, or takes files from them. What to
-// look at: what a client costs in each way (Source.cc, SendfileServer.cc), and how an upload is
-// kept from doing harm (Receiver.cc).
+// look at: what a client costs in each way (Source.cc), and how an upload is kept from doing harm
+// (Receiver.cc).
 
 #include <signal.h>
 
@@ -12,7 +12,6 @@
 
 #include "common/Program.h"
 #include "file-transfer/Receiver.h"
-#include "file-transfer/SendfileServer.h"
 #include "file-transfer/Source.h"
 
 namespace {
@@ -25,35 +24,18 @@ struct Settings {
   unsigned stallSeconds = 30;
 };
 
-/// What common::serve() does for a TcpServer.
-void serveSendfile(rung::EventLoop& loop, transfer::SendfileServer& server) {
-  bool stopping = false;
-  const rung::SignalFd signals(&loop, {SIGINT, SIGTERM}, [&](int signal) {
-    if (std::exchange(stopping, true)) return loop.quit();
-    LOG_INFO << "signal " << signal << ", stopping";
-    server.stop(common::kDrainTime, [&] { loop.quit(); });
-  });
-  server.start();
-  std::printf("listening on %s\n", server.listenAddress().toIpPort().c_str());
-  std::fflush(stdout);
-  loop.loop();
-}
-
 void serveFile(const common::ServerOptions& options, const Settings& settings) {
   const transfer::Source source(settings.file);
   const rung::InetAddress address(options.address, options.port);
   const std::chrono::seconds stall(settings.stallSeconds);
   rung::EventLoop loop;
-  if (settings.how == "sendfile") {
-    (void)::signal(SIGPIPE, SIG_IGN);  // fails for a bad signal number only
-    transfer::SendfileServer server(&loop, address, options.threads, stall, source);
-    return serveSendfile(loop, server);
-  }
   rung::TcpServer server(&loop, address, "file-transfer");
   server.setThreadNum(options.threads);
   server.setIdleTimeout(stall);
   if (settings.how == "whole") {
     transfer::sendWhole(server, source);
+  } else if (settings.how == "sendfile") {
+    transfer::sendDescriptor(server, source);
   } else {
     transfer::sendChunks(server, source);
   }

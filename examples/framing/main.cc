@@ -85,6 +85,8 @@ int main(int argc, char** argv) {
     rung::EventLoop loop;
     rung::TcpServer server(&loop, rung::InetAddress(options.address, options.port), "framing");
     server.setThreadNum(options.threads);
+    // A frame that is not whole is input that a callback leaves.
+    server.setLimits({.maxInput = bytes + rung::ConnectionLimits().maxInput});
     framing.install(server, bytes);
     common::serve(loop, {&server});
   });

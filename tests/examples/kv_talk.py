@@ -15,8 +15,11 @@ from kv_test import command, read_reply
 
 def main():
     program, *lines = sys.argv[1:]
-    server = subprocess.Popen([program, '--port', '0'], stdout=subprocess.PIPE, text=True,
-                              stderr=subprocess.DEVNULL)
+    try:
+        server = subprocess.Popen([program, '--port', '0'], stdout=subprocess.PIPE, text=True,
+                                  stderr=subprocess.DEVNULL)
+    except OSError as error:
+        sys.exit(f'kv_talk.py: {program}: {error.strerror}')
     try:
         port = int(server.stdout.readline().rpartition(':')[2])
         for line in lines:

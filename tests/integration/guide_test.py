@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """The programs that docs/guide/using.md shows do what it says: guide_test.py PROGRAM...
 
-The arguments are the paths of guide-logging, guide-stop, guide-threads and guide-timers.
+The arguments are the paths of guide-embedding, guide-logging, guide-stop, guide-threads and
+guide-timers.
 """
 
 import pathlib
@@ -22,12 +23,14 @@ PROGRAMS = {pathlib.Path(path).name: path for path in sys.argv[1:]}
 
 class Guide(unittest.TestCase):
     def serve(self, name):
-        server = subprocess.Popen([PROGRAMS[name]], stdout=subprocess.PIPE, text=True)
+        server = subprocess.Popen([PROGRAMS[name]], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, text=True)
 
         def clean_up():
             server.kill()
             server.wait()
             server.stdout.close()
+            server.stdin.close()
         self.addCleanup(clean_up)
         host, port = re.fullmatch(r'listening on (.*):(\d+)\n', server.stdout.readline()).groups()
         client = socket.create_connection((host, int(port)), timeout=20)
@@ -91,6 +94,20 @@ class Guide(unittest.TestCase):
         self.assertEqual(busy.recv(1), b'')
         busy.close()
         self.assertEqual(server.stdout.read(), '1 drained, 0 cut\n')
+        self.assertEqual(server.wait(20), 0)
+
+    def test_embedding(self):
+        """guide-embedding: poll(2) carries the loop; a command says good-bye to all, and ends it"""
+        server, client = self.serve('guide-embedding')
+        answers = client.makefile('r')
+        client.sendall(b'hello\n')
+        self.assertEqual(answers.readline(), 'hello\n')
+        server.stdin.write('end\n')
+        server.stdin.flush()
+        self.assertEqual(answers.read(), 'bye\n')
+        answers.close()
+        client.close()
+        self.assertEqual(server.stdout.read(), '1 accepted, 1 ended by this side\n')
         self.assertEqual(server.wait(20), 0)
 
 

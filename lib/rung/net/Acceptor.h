@@ -1,8 +1,11 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "rung/base/UniqueFd.h"
@@ -49,6 +52,12 @@ class Acceptor : noncopyable {
     newConnectionCallback_ = std::move(callback);
   }
 
+  /// Asked before each accept: while it says no, connections wait in the kernel's queue, for kPause
+  /// or until resume(). What still waits when accepting ends is reset.
+  void setRoomCallback(std::function<bool()> callback) { roomCallback_ = std::move(callback); }
+  /// Ends a pause before its time.
+  void resume();
+
   /// Errors: throws std::system_error with the call and the address. A taken port is an error here,
   /// and not in the constructor, if the other socket was bound at that time but did not listen yet.
   /// A socket file is never taken in this way.
@@ -75,7 +84,11 @@ class Acceptor : noncopyable {
   /// Errors: throws std::system_error, with EBADF once it is closed.
   [[nodiscard]] UniqueFd duplicateFd() const { return acceptSocket_.duplicate(); }
   /// How many connections were closed because there was no descriptor for them.
-  [[nodiscard]] std::uint64_t refused() const { return refused_; }
+  [[nodiscard]] std::uint64_t refused() const { return refused_->load(); }
+  /// The same, for any thread, and for later than the Acceptor lives.
+  [[nodiscard]] std::shared_ptr<const std::atomic<std::size_t>> refusals() const {
+    return refused_;
+  }
 
  private:
   // Each returns whether to accept the next connection at once.
@@ -86,7 +99,6 @@ class Acceptor : noncopyable {
 
   void prepare(Socket& accepted) const;
   void handleRead();
-  void resume();
   void openReserve();
   void warn(const char* what, int error);
 
@@ -102,9 +114,11 @@ class Acceptor : noncopyable {
   bool listening_ = false;
   bool draining_ = false;
   bool inCallback_ = false;
-  std::uint64_t refused_ = 0;
+  const std::shared_ptr<std::atomic<std::size_t>> refused_ =
+      std::make_shared<std::atomic<std::size_t>>(0);
   TimerFd::Clock::time_point nextWarning_{};
   NewConnectionCallback newConnectionCallback_;
+  std::function<bool()> roomCallback_;
 };
 
 }  // namespace rung

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "rung/base/Timestamp.h"
+#include "rung/net/Counters.h"
 
 namespace rung {
 
@@ -49,8 +50,10 @@ struct ConnectionLimits {
   std::size_t lowWaterMark = 1 << 18;
   bool pauseReading = true;
   /// More input than this left unread by the message callback closes the connection: its peer sends
-  /// something that will never be a message.
-  std::size_t maxInput = 64 << 20;
+  /// something that will never be a message. A protocol with larger messages raises it. A thousand
+  /// peers that never finish a message can fill a thousand times as much memory. nginx takes as
+  /// much for the body of a request, by default.
+  std::size_t maxInput = 1 << 20;
 };
 
 /// All that a connection calls back, and what bounds it: one set for any number of connections. A
@@ -77,6 +80,8 @@ struct ConnectionProfile {
   LingerCallback lingerCallback;
   /// The unit of idle time: a connection notes it when bytes move. Only the loop's thread uses it.
   mutable std::uint32_t ticks = 0;
+  /// What its connections have done, in all.
+  mutable LoopCounters counters;
 };
 
 }  // namespace rung

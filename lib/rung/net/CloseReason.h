@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -24,6 +25,9 @@ enum class CloseReason : std::uint8_t {
   stopped,        ///< TcpServer::stop() reached its deadline, or the server was destroyed
   loopGone,       ///< its EventLoop was destroyed first
 };
+
+/// How many there are.
+inline constexpr std::size_t kCloseReasons = static_cast<std::size_t>(CloseReason::loopGone) + 1;
 
 /// "peer", "inputLimit": for log lines.
 /// Thread: any.

@@ -31,6 +31,7 @@ std::shared_ptr<ConnectionSet> ConnectionSet::create(ConnectionProfile profile,
     if (const auto locked = weak.lock()) locked->linger(connection, linger);
   };
   set->profile_ = std::make_shared<const ConnectionProfile>(std::move(profile));
+  set->counts_->add(set->profile_);
   if (set->wheel_ != nullptr) set->startTicking();
   return set;
 }
@@ -44,7 +45,8 @@ void ConnectionSet::add(const TcpConnectionPtr& connection) {
     }
   } catch (const std::bad_alloc&) {  // its socket closes with it
     if (connection->index() < connections_.size()) connections_.pop_back();
-    --counts_->live;
+    ++counts_->noMemory;
+    counts_->oneLess();
     return;
   }
   connection->connectEstablished();
@@ -69,18 +71,32 @@ void ConnectionSet::remove(const TcpConnectionPtr& connection) {
       reason == CloseReason::loopGone) {
     ++counts_->cut;
   }
-  --counts_->live;
+  countEnd(reason);
+  counts_->oneLess();
   if (connections_.empty()) drain_.reset();
+}
+
+void ConnectionSet::countEnd(CloseReason reason) {
+  profile_->counters.ended[static_cast<std::size_t>(reason)].add(1);
+}
+
+// From the end: one that ends at once leaves the vector, and the last one takes its place. No other
+// ends meanwhile, unless all do. Not over a copy, for which there may be no memory.
+template <class Work>
+void ConnectionSet::forEach(Work work) {
+  for (std::size_t i = connections_.size(); i > 0; i = std::min(i - 1, connections_.size())) {
+    const TcpConnectionPtr connection = connections_[i - 1];
+    work(*connection);
+  }
+}
+
+void ConnectionSet::visit(const Visit& visit) {
+  forEach([&](TcpConnection& connection) { connection.visit(visit.callback); });
 }
 
 void ConnectionSet::drain(std::shared_ptr<Drain> drain) {
   drain_ = std::move(drain);
-  // From the end: one that ends at once leaves the vector, and the last one takes its place. No
-  // other ends meanwhile. Not over a copy, for which there may be no memory.
-  for (std::size_t i = connections_.size(); i > 0; i = std::min(i - 1, connections_.size())) {
-    const TcpConnectionPtr connection = connections_[i - 1];
-    connection->drain();
-  }
+  forEach([](TcpConnection& connection) { connection.drain(); });
   if (connections_.empty()) drain_.reset();
 }
 
@@ -95,8 +111,10 @@ void ConnectionSet::destroy() {
   // Callbacks run meanwhile, and may do anything: they must not meet a vector that is being walked.
   const auto doomed = std::exchange(connections_, {});
   counts_->live -= doomed.size();
-  for (const TcpConnectionPtr& connection : doomed)
+  for (const TcpConnectionPtr& connection : doomed) {
     connection->connectDestroyed();
+    countEnd(connection->closeReason());
+  }
   drain_.reset();
 }
 

@@ -1,15 +1,17 @@
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
+#include "rung/base/Task.h"
 #include "rung/base/noncopyable.h"
 #include "rung/net/Callbacks.h"
+#include "rung/net/ServerStats.h"
 #include "rung/net/TimerId.h"
 #include "rung/net/TimingWheel.h"
 
@@ -28,11 +30,8 @@ struct IdleTimeout {
 /// Lifetime: shared by the server and by the tasks that it sends here.
 class ConnectionSet : noncopyable, public std::enable_shared_from_this<ConnectionSet> {
  public:
-  /// The counts of all sets of a server together. Any thread may read them.
-  struct Counts {
-    std::atomic<std::size_t> live{0};
-    std::atomic<std::size_t> cut{0};  // those that ended with output unsent, or were cut
-  };
+  /// The counts of all sets of a server together.
+  using Counts = ServerCounts;
   /// A stop() that is under way. All sets of a server share one, each until its last connection is
   /// gone; so it ends with the last of them, also where a loop ends first.
   struct Drain : noncopyable {
@@ -40,6 +39,19 @@ class ConnectionSet : noncopyable, public std::enable_shared_from_this<Connectio
     ~Drain() { over(); }
 
     const std::function<void()> over;
+  };
+
+  /// One forEachConnection() of a server. Its sets share it, each until it is through, or its loop
+  /// is gone; so it is over with the last of them.
+  struct Visit : noncopyable {
+    explicit Visit(ConnectionCallback c) : callback(std::move(c)) {}
+    ~Visit() {
+      callback = nullptr;
+      if (over) over();
+    }
+
+    ConnectionCallback callback;
+    Task over;
   };
 
   /// All connections here get `profile`, to which the set adds the callbacks for their owner.
@@ -57,6 +69,8 @@ class ConnectionSet : noncopyable, public std::enable_shared_from_this<Connectio
 
   /// Asks every connection to finish: see TcpConnection::drain().
   void drain(std::shared_ptr<Drain> drain);
+  /// Calls back for every connection that is up.
+  void visit(const Visit& visit);
   /// Ends every connection in the next round.
   void cut();
   /// Ends every connection now.
@@ -78,6 +92,9 @@ class ConnectionSet : noncopyable, public std::enable_shared_from_this<Connectio
   ConnectionSet(std::shared_ptr<Counts> counts, IdleTimeout idle);
 
   void remove(const TcpConnectionPtr& connection);
+  void countEnd(CloseReason reason);
+  template <class Work>
+  void forEach(Work work);
   void linger(const TcpConnectionPtr& connection, Clock::duration linger);
   void startTicking();
 

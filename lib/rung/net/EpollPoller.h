@@ -17,6 +17,7 @@ class EpollPoller final : public Poller {
   Timestamp poll(std::chrono::milliseconds timeout, ChannelList& activeChannels) override;
   void updateChannel(Channel* channel) override;
   void removeChannel(Channel* channel) override;
+  [[nodiscard]] int fd() const override { return epollFd_.get(); }
 
  private:
   /// Calls epoll_ctl(2).

@@ -1,7 +1,11 @@
 #include "rung/net/EventLoop.h"
 
+#include <sys/epoll.h>
+
 #include <algorithm>
+#include <climits>
 #include <cstdlib>
+#include <stdexcept>
 
 #include "rung/base/CurrentThread.h"
 #include "rung/base/Guarded.h"
@@ -15,6 +19,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kForever{-1};
 constexpr std::chrono::milliseconds kNoWait{0};
+constexpr std::chrono::milliseconds kLongest{INT_MAX};  // of a wait of the kernel
 
 // The memory of so many tasks is not large, and is kept for the next batches.
 constexpr std::size_t kKeptTasks = 1024;
@@ -59,19 +64,62 @@ EventLoop::~EventLoop() {
   if (!threadHasEnded && ofThisThread.mailbox == mailbox_) ofThisThread.mailbox.reset();
 }
 
+// Inline, as a round with nothing but one event is a hundred instructions.
+[[gnu::always_inline]] inline void EventLoop::round(std::chrono::milliseconds timeout) {
+  pollReturnTime_ = poller_->poll(timeout, activeChannels_);
+  mailbox_->afterWait();
+  rounds_.add(1);
+  if (watch_.started()) return finishWatchedRound();
+  dispatchActiveChannels();
+  runQueuedTasks();
+}
+
 void EventLoop::loop() {
-  assertInLoopThread();
-  if (mailbox_->looping()) LOG_FATAL << "loop() called from within loop()";
-  mailbox_->enterLoop();
+  enter("loop()");
   for (auto next = mailbox_->beforeWait(); next != Mailbox::Next::quit;
        next = mailbox_->beforeWait()) {
-    pollReturnTime_ =
-        poller_->poll(next == Mailbox::Next::wait ? kForever : kNoWait, activeChannels_);
-    mailbox_->afterWait();
-    ++iteration_;
-    dispatchActiveChannels();
-    runQueuedTasks();
+    round(next == Mailbox::Next::wait ? kForever : kNoWait);
   }
+  finish();
+}
+
+bool EventLoop::runRound(std::chrono::nanoseconds timeout) {
+  enter("runOnce()");
+  const auto next = mailbox_->beforeWait();
+  if (next != Mailbox::Next::quit) {
+    const auto upTo = std::chrono::ceil<std::chrono::milliseconds>(timeout);
+    round(next == Mailbox::Next::wait ? std::clamp(upTo, kNoWait, kLongest) : kNoWait);
+    if (rest()) return true;
+  }
+  finish();
+  (void)rest();  // should the caller begin anew
+  return false;
+}
+
+// Between two rounds, while the thread does other things, the loop counts as asleep: each post
+// writes to the eventfd, which the host sees. What was posted before, while it was awake, did not.
+bool EventLoop::rest() {
+  const auto next = mailbox_->beforeWait();
+  if (next == Mailbox::Next::quit) return false;
+  if (next == Mailbox::Next::poll) mailbox_->wakeup();
+  mailbox_->restLoop();
+  return true;
+}
+
+int EventLoop::pollFd() {
+  assertInLoopThread();
+  if (poller_->fd() < 0) throw std::logic_error("pollFd() of an EventLoop on poll(2)");
+  if (!mailbox_->looping() && !rest()) mailbox_->wakeup();  // for a quit() that came before
+  return poller_->fd();
+}
+
+void EventLoop::enter(const char* what) {
+  assertInLoopThread();
+  if (mailbox_->looping()) LOG_FATAL << what << " called from within loop() or runOnce()";
+  mailbox_->enterLoop();
+}
+
+void EventLoop::finish() {
   runQueuedTasks();
   mailbox_->leaveLoop();
 }
@@ -85,6 +133,30 @@ void EventLoop::dispatchActiveChannels() {
   nextActive_ = 0;
 }
 
+void EventLoop::finishWatchedRound() {
+  watch_.roundBegins();
+  for (nextActive_ = 0; nextActive_ < activeChannels_.size();) {
+    Channel* channel = activeChannels_[nextActive_++];
+    if (channel != nullptr) dispatchWatched(*channel);
+  }
+  activeChannels_.clear();
+  nextActive_ = 0;
+  runQueuedTasks();
+  watch_.roundEnds();
+}
+
+// What is to be known of the Channel is asked before: its callback may end it.
+void EventLoop::dispatchWatched(Channel& channel) {
+  const int fd = channel.fd();
+  const std::uint32_t happened = channel.revents();
+  CallbackKind kind = CallbackKind::write;
+  if ((happened & (EPOLLHUP | EPOLLERR)) != 0) kind = CallbackKind::close;
+  if ((happened & (EPOLLIN | EPOLLPRI | EPOLLRDHUP)) != 0) kind = CallbackKind::read;
+  if (fd == timers_->fd()) kind = CallbackKind::timer;
+  channel.handleEvent(pollReturnTime_);
+  watch_.ran(kind, fd);
+}
+
 void EventLoop::runQueuedTasks() {
   if (mailbox_->takeTasks(batch_)) runBatch();
 }
@@ -95,10 +167,12 @@ void EventLoop::runBatch() {
         for (Task& task : batch_) {
           task();
           task.reset();  // destroys its captures now, not after the last task of the batch
+          if (watch_.started()) watch_.ran(CallbackKind::task, -1);
         }
       },
       [] { return "a task of an EventLoop"; });
   const std::size_t count = batch_.size();
+  tasksRun_.add(count);
   batch_.clear();
   if (batch_.capacity() > kKeptTasks) giveMemoryBack(count);
 }
@@ -146,6 +220,15 @@ TimerId EventLoop::addTimerEvery(std::chrono::steady_clock::duration interval, T
 
 bool EventLoop::cancel(TimerId id) {
   return timers_->cancel(id);
+}
+
+LoopStats EventLoop::stats() const {
+  LoopStats stats;
+  stats.rounds = rounds_.value();
+  stats.tasksRun = tasksRun_.value();
+  stats.tasksWaiting = mailbox_->waitingTasks();
+  watch_.addTo(stats);
+  return stats;
 }
 
 void EventLoop::wakeup() {

@@ -10,6 +10,9 @@
 #include "rung/base/Timestamp.h"
 #include "rung/base/noncopyable.h"
 #include "rung/net/Channel.h"
+#include "rung/net/Counters.h"
+#include "rung/net/LoopStats.h"
+#include "rung/net/LoopWatch.h"
 #include "rung/net/Poller.h"
 #include "rung/net/TimerId.h"
 
@@ -37,6 +40,24 @@ class EventLoop : noncopyable {
   /// Waits and dispatches until quit(). Tasks that are queued at that moment still run, once.
   /// Errors: an exception from a task ends the process, as one from a Channel's callback does.
   void loop();
+
+  /// One round, for a program whose loop is another's (glib's, Qt's, a game's): waits for at most
+  /// `timeout`, dispatches, and runs tasks and timers. With 0, or less, it does not wait. Returns
+  /// whether it is to be called again: false once, after quit(), as where loop() would return.
+  /// Lifetime: not from a callback or task of this loop: that aborts, as a second loop() does. The
+  /// loop may be destroyed between two calls. Meanwhile it does not count as running: a TcpServer
+  /// that is destroyed on another thread does not wait for it.
+  /// Units: rounded up to milliseconds; 24 days at most.
+  template <class Rep, class Period>
+  bool runOnce(std::chrono::duration<Rep, Period> timeout) {
+    return runRound(saturate<std::chrono::nanoseconds>(timeout));
+  }
+  /// For a program that calls runOnce(): readable while that has something to do (events, timers
+  /// that are due, tasks of any thread, a quit). Watch it level-triggered for reading, and do
+  /// nothing else with it.
+  /// Lifetime: of the loop; it stays the same.
+  /// Errors: throws std::logic_error with PollerKind::poll, which has no such descriptor.
+  [[nodiscard]] int pollFd();
 
   /// Ends loop() after the current round; called on another thread, after the next one. Called
   /// before loop(), it makes that loop() end after its first batch of tasks.
@@ -100,6 +121,20 @@ class EventLoop : noncopyable {
   /// Thread: any.
   [[nodiscard]] static EventLoop* ofCurrentThread();
 
+  /// What the loop has done so far: see LoopStats.
+  /// Thread: any, while the loop exists.
+  [[nodiscard]] LoopStats stats() const;
+  /// From now on the loop takes the time: how long it is busy, how long its rounds are, and which
+  /// callbacks take `limit` or longer. These go to the log with kind, descriptor and duration, once
+  /// a second at most. Off by default, because it looks at the clock once for each callback, which
+  /// takes some 25 ns.
+  /// Errors: throws std::invalid_argument unless `limit` is at least a nanosecond.
+  template <class Rep, class Period>
+  void watchSlowCallbacks(std::chrono::duration<Rep, Period> limit) {
+    assertInLoopThread();
+    watch_.start(saturate<std::chrono::steady_clock::duration>(limit));
+  }
+
   /// The part of the loop that may live longer than the loop.
   /// Thread: any.
   [[nodiscard]] const std::shared_ptr<Mailbox>& mailbox() const { return mailbox_; }
@@ -107,7 +142,7 @@ class EventLoop : noncopyable {
   /// When the last wait ended.
   [[nodiscard]] Timestamp pollReturnTime() const { return assertInLoopThread(), pollReturnTime_; }
   /// How many times the loop has waited.
-  [[nodiscard]] std::uint64_t iteration() const { return assertInLoopThread(), iteration_; }
+  [[nodiscard]] std::uint64_t iteration() const { return assertInLoopThread(), rounds_.value(); }
   /// How many times the eventfd was written to, to wake it.
   [[nodiscard]] std::uint64_t wakeups() const { return assertInLoopThread(), wakeups_; }
 
@@ -117,7 +152,14 @@ class EventLoop : noncopyable {
   [[nodiscard]] bool hasChannel(const Channel* channel) const;
 
  private:
+  void enter(const char* what);
+  bool runRound(std::chrono::nanoseconds timeout);
+  void round(std::chrono::milliseconds timeout);
+  bool rest();
+  void finish();
   void dispatchActiveChannels();
+  void finishWatchedRound();
+  void dispatchWatched(Channel& channel);
   void runQueuedTasks();
   void runBatch();
   void giveMemoryBack(std::size_t usedTasks);
@@ -126,7 +168,8 @@ class EventLoop : noncopyable {
   TimerId addTimerEvery(std::chrono::steady_clock::duration interval, Task&& task);
   [[noreturn]] void abortNotInLoopThread() const;
 
-  std::uint64_t iteration_ = 0;
+  Counter rounds_;
+  Counter tasksRun_;
   std::uint64_t wakeups_ = 0;
   Timestamp pollReturnTime_;
   std::unique_ptr<Poller> poller_;
@@ -137,6 +180,7 @@ class EventLoop : noncopyable {
   std::vector<Task> batch_;
   int smallBatches_ = 0;  // in a row, while batch_ has more memory than they need
   const std::unique_ptr<TimerQueue> timers_;
+  LoopWatch watch_;
 };
 
 }  // namespace rung

@@ -3,6 +3,7 @@
 #include <sys/types.h>
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -49,6 +50,10 @@ class Mailbox : noncopyable, public std::enable_shared_from_this<Mailbox> {
   [[nodiscard]] bool inForkedChild() const;
   /// The loop this belongs to; nullptr once it is gone.
   [[nodiscard]] EventLoop* loop() const RUNG_EXCLUDES(mutex_);
+  [[nodiscard]] std::size_t waitingTasks() const RUNG_EXCLUDES(mutex_) {
+    const MutexLock lock(mutex_);
+    return tasks_.size();
+  }
   /// Whether loop() runs at the moment.
   [[nodiscard]] bool looping() const RUNG_EXCLUDES(mutex_);
 
@@ -68,6 +73,11 @@ class Mailbox : noncopyable, public std::enable_shared_from_this<Mailbox> {
 
   void enterLoop() RUNG_EXCLUDES(mutex_);
   void leaveLoop() RUNG_EXCLUDES(mutex_);
+  /// As leaveLoop(), between two rounds: a request to quit stands.
+  void restLoop() RUNG_EXCLUDES(mutex_) {
+    const MutexLock lock(mutex_);
+    looping_ = false;
+  }
   /// The EventLoop is being destroyed.
   void close() RUNG_EXCLUDES(mutex_);
 

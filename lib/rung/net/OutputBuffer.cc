@@ -25,16 +25,15 @@ void OutputBuffer::append(std::string_view bytes) {
   if (bytes.empty()) return;
   Queue& q = queue();
   while (!bytes.empty()) {
-    const bool roomy = !q.pieces.empty() && q.pieces.back().size() < q.pieces.back().capacity();
-    if (!roomy) {
+    auto* last = q.pieces.empty() ? nullptr : std::get_if<std::string>(&q.pieces.back());
+    if (last == nullptr || last->size() == last->capacity()) {
       std::string piece;
       piece.reserve(std::max(bytes.size(), kGatherBytes));
-      q.pieces.push_back(std::move(piece));
+      last = &std::get<std::string>(q.pieces.emplace_back(std::move(piece)));
     }
-    std::string& last = q.pieces.back();
     // Never beyond its capacity: growing would copy what waits already.
-    const std::size_t size = std::min(bytes.size(), last.capacity() - last.size());
-    last.append(bytes.substr(0, size));
+    const std::size_t size = std::min(bytes.size(), last->capacity() - last->size());
+    last->append(bytes.substr(0, size));
     q.bytes += size;
     bytes.remove_prefix(size);
   }
@@ -53,28 +52,47 @@ void OutputBuffer::append(std::string&& bytes, std::size_t from) {
   } else {
     bytes.erase(0, from);
   }
-  q.pieces.push_back(std::move(bytes));
+  q.pieces.emplace_back(std::move(bytes));
   q.bytes += size;
+}
+
+void OutputBuffer::append(FileRange&& file) {
+  const std::size_t size = file.size();
+  if (size == 0) return;
+  Queue& q = queue();
+  q.pieces.emplace_back(std::move(file));
+  q.bytes += size;
+  ++q.files;
 }
 
 IoResult OutputBuffer::writeTo(int fd) {
   if (empty()) return {};
-  Queue& q = *queue_;
-  iovec places[kMaxPieces];
-  std::size_t count = 0;
-  for (std::size_t i = q.first; i < q.pieces.size() && count < kMaxPieces; ++i) {
-    const std::size_t skip = i == q.first ? q.offset : 0;
-    places[count++] = {q.pieces[i].data() + skip, q.pieces[i].size() - skip};
-  }
-  msghdr message{};
-  message.msg_iov = places;
-  message.msg_iovlen = count;
-  // sendmsg and not writev: only it takes MSG_NOSIGNAL, and a peer that is gone must not raise
-  // SIGPIPE in a process that is not ours to configure.
-  const ssize_t n = ::sendmsg(fd, &message, MSG_NOSIGNAL);
+  const auto* file = std::get_if<FileRange>(&queue_->pieces[queue_->first]);
+  const ssize_t n = file != nullptr ? file->sendTo(fd) : writeStrings(fd);
   if (n < 0) return {.error = errno};
   consume(static_cast<std::size_t>(n));
   return {.bytes = static_cast<std::size_t>(n)};
+}
+
+ssize_t OutputBuffer::writeStrings(int fd) const {
+  Queue& q = *queue_;
+  iovec places[kMaxPieces];
+  msghdr message{};
+  message.msg_iov = places;
+  // sendmsg and not writev: only it takes MSG_NOSIGNAL, and a peer that is gone must not raise
+  // SIGPIPE in a process that is not ours to configure.
+  int flags = MSG_NOSIGNAL;
+  std::size_t skip = q.offset;
+  for (std::size_t i = q.first; i < q.pieces.size() && message.msg_iovlen < kMaxPieces; ++i) {
+    auto* const piece = std::get_if<std::string>(&q.pieces[i]);
+    if (piece == nullptr) {  // a file follows: the last segment is filled up from it
+      flags |= MSG_MORE;
+      break;
+    }
+    places[message.msg_iovlen++] = {piece->data() + skip, piece->size() - skip};
+    skip = 0;
+  }
+  return ::sendmsg(fd, &message, flags);
 }
 
 void OutputBuffer::consume(std::size_t bytes) {
@@ -84,12 +102,25 @@ void OutputBuffer::consume(std::size_t bytes) {
     clear();
     return;
   }
-  while (bytes >= q.pieces[q.first].size() - q.offset) {
-    bytes -= q.pieces[q.first].size() - q.offset;
+  while (bytes > 0) {
+    Piece& piece = q.pieces[q.first];
+    auto* const file = std::get_if<FileRange>(&piece);
+    const std::size_t left =
+        file != nullptr ? file->size() : std::get<std::string>(piece).size() - q.offset;
+    if (bytes < left) {
+      if (file != nullptr) {
+        file->removePrefix(bytes);
+      } else {
+        q.offset += bytes;
+      }
+      break;
+    }
+    bytes -= left;
+    if (file != nullptr) --q.files;
     q.offset = 0;
-    std::string().swap(q.pieces[q.first++]);  // frees it now; the vector is tidied up below
+    piece.emplace<std::string>();  // frees it now; the vector is tidied up below
+    ++q.first;
   }
-  q.offset += bytes;
   if (q.first > q.pieces.size() / 2) {
     q.pieces.erase(q.pieces.begin(), q.pieces.begin() + static_cast<std::ptrdiff_t>(q.first));
     q.first = 0;

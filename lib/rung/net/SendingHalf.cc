@@ -15,20 +15,28 @@ void SendingHalf::keep(std::string&& bytes, std::size_t taken, std::size_t promi
   promise(size - taken - promised);
 }
 
+void SendingHalf::keep(FileRange&& file, std::size_t taken, std::size_t promised) {
+  file.removePrefix(taken);
+  const std::size_t weight = file.weight();
+  output_.append(std::move(file));
+  promise(weight - promised);
+}
+
 IoResult SendingHalf::offer(int fd) {
+  const std::size_t before = output_.weight();
   const IoResult result = output_.writeTo(fd);
-  withdraw(result.bytes);
+  withdraw(before - output_.weight());
   return result;
 }
 
 bool SendingHalf::roseTo(std::size_t mark) {
-  if (aboveHighWater_ || output_.bytes() < mark) return false;
+  if (aboveHighWater_ || output_.weight() < mark) return false;
   aboveHighWater_ = true;
   return true;
 }
 
 bool SendingHalf::fellTo(std::size_t mark) {
-  if (!aboveHighWater_ || output_.bytes() > mark) return false;
+  if (!aboveHighWater_ || output_.weight() > mark) return false;
   aboveHighWater_ = false;
   return true;
 }

@@ -23,7 +23,7 @@ class SendingHalf {
   SendingHalf& operator=(const SendingHalf&) = delete;
 
   /// Bytes of accepted sends that the kernel has not taken, those on their way from other threads
-  /// included. After drop(): how many were lost.
+  /// included; of a file its weight. After drop(): how many were lost.
   /// Thread: any.
   [[nodiscard]] std::size_t unsentBytes() const { return unsent_.load(); }
   /// Counts bytes that this thread is about to post to the loop, or takes them out again. Promise
@@ -45,24 +45,27 @@ class SendingHalf {
   /// Errors: throws std::bad_alloc, and keeps nothing.
   void keep(std::string_view bytes, std::size_t taken, std::size_t promised);
   void keep(std::string&& bytes, std::size_t taken, std::size_t promised);
+  void keep(FileRange&& file, std::size_t taken, std::size_t promised);
   /// Hands as many of the waiting bytes as possible to the socket `fd`.
   [[nodiscard]] IoResult offer(int fd);
 
-  /// Whether the waiting bytes have just reached `mark`, or come down to it. Each is true once, in
-  /// turn.
+  /// Whether the waiting bytes have just reached `mark`, or come down to it; a file weighs more
+  /// than its bytes, see OutputBuffer::weight(). Each is true once, in turn.
   [[nodiscard]] bool roseTo(std::size_t mark);
   [[nodiscard]] bool fellTo(std::size_t mark);
   [[nodiscard]] bool aboveHighWater() const { return aboveHighWater_; }
   /// The bytes that wait in the loop.
-  [[nodiscard]] std::size_t waitingBytes() const { return output_.bytes(); }
+  [[nodiscard]] std::size_t waitingBytes() const { return output_.weight(); }
 
   /// Our FIN is out, or the peer reads no more.
   [[nodiscard]] bool closed() const { return closed_; }
   void close() { closed_ = true; }
-  /// Closes it, and forgets what waits: it stays counted as unsent.
-  void drop() {
+  /// Closes it, and forgets what waits: it stays counted as unsent. Returns whether a file was cut.
+  bool drop() {
     close();
+    const bool cut = output_.hasFile();
     output_.clear();
+    return cut;
   }
 
  private:

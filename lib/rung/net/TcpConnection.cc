@@ -104,9 +104,8 @@ void TcpConnection::connectDestroyed() {
   // Without its loop there is no thread for callbacks, and what they refer to may be gone as well.
   const bool tell = wasUp && channel_.ownerLoop() != nullptr;
   if (tell) call("connection", current().connection);
-  // Closed now, and not when the last TcpConnectionPtr goes: the peer must not wait for that.
-  socket_.close();
-  sending_.drop();
+  // Now, and not when the last TcpConnectionPtr goes: the peer must not wait for that.
+  letGo();
 }
 
 void TcpConnection::note(CloseReason reason, int error) {
@@ -143,7 +142,7 @@ void TcpConnection::giveUp() {
 void TcpConnection::endOutput(CloseReason reason, int error) {
   note(reason, error);
   stopSending();
-  sending_.drop();
+  dropOutput();
   watch(&Channel::disableWriting);
   if (sending_.fellTo(0)) backBelowHighWater();
   offerSoon();

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <list>
 #include <memory>
 #include <optional>
 #include <span>
@@ -12,6 +13,7 @@
 #include <utility>
 
 #include "rung/base/Deadline.h"
+#include "rung/base/Task.h"
 #include "rung/base/noncopyable.h"
 #include "rung/net/Callbacks.h"
 #include "rung/net/Channel.h"
@@ -19,6 +21,7 @@
 #include "rung/net/ReceivingHalf.h"
 #include "rung/net/SendingHalf.h"
 #include "rung/net/Socket.h"
+#include "rung/net/TimerId.h"
 
 namespace rung {
 
@@ -90,6 +93,21 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   /// Sends the pieces one behind the other, as one send(). On the loop's thread the kernel gets up
   /// to 64 of them in one system call, so a small header leaves in one segment with its body.
   bool send(std::span<const std::string_view> pieces);
+  /// Sends bytes [offset, offset + length) of a regular file, after all that was sent before; to
+  /// its end if you do not say otherwise. The kernel copies them from its page cache: a peer that
+  /// reads slowly holds the descriptor and no memory. For the water marks, and in outputBytes(), a
+  /// file that waits weighs 64 KiB more than its bytes. What is not in the page cache is read from
+  /// the disk meanwhile, and the loop waits for that. A file that is changed while it waits is sent
+  /// as it is then.
+  /// Thread: any. In order with the thread's other sends.
+  /// Lifetime: the descriptor is closed when the last byte is sent, or none can be any more.
+  /// Errors: as send(). Throws std::invalid_argument if the file cannot be read, is not a regular
+  /// one or does not have these bytes, and std::system_error if the descriptor is none. A file that
+  /// becomes shorter meanwhile ends the connection with CloseReason::writeFailed and ENODATA. A
+  /// connection that ends, in whatever way, while a file waits is reset, so that the part does not
+  /// pass for the whole; not over a Unix-domain socket, whose kernel side has no reset.
+  bool sendFile(UniqueFd file, std::uint64_t offset = 0,
+                std::uint64_t length = FileRange::kToItsEnd);
 
   /// No more sends; once all that was sent is out, the peer is told (FIN). Reading goes on until
   /// the peer closes too, and messages are still called back: close() is for a peer whose messages
@@ -109,7 +127,8 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   /// Thread: any.
   void forceClose();
   /// As forceClose(), with a reset in place of the FIN: the peer learns that the stream broke off.
-  /// The kernel throws away what it has not sent, and keeps no TIME_WAIT.
+  /// The kernel throws away what it has not sent, and keeps no TIME_WAIT. A Unix-domain socket has
+  /// no reset: there the peer sees the end of the stream, unless bytes of its own are unread here.
   /// Thread: any.
   void reset();
 
@@ -139,12 +158,33 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   }
 
   /// Bytes of accepted sends that the kernel does not have yet, those that are on their way from
-  /// other threads included. Once the connection is down: how many were lost.
+  /// other threads included, and 64 KiB for each file that waits. Once the connection is down: how
+  /// many were lost.
   /// Thread: any.
   [[nodiscard]] std::size_t outputBytes() const { return sending_.unsentBytes(); }
   /// The bytes that the message callback has left unread; in that callback, its Buffer.
   /// Lifetime: of the reference, until the next read. Ask again each time.
   [[nodiscard]] Buffer& inputBuffer();
+
+  /// Timers of this connection: as those of EventLoop, but they end with it. A task does not run
+  /// once the connection is down. At that moment, and not when the timer would have run, its
+  /// captures are destroyed; so it may hold the TcpConnectionPtr. A protocol with a timeout of an
+  /// hour keeps nothing of connections that are over.
+  /// Lifetime: may be called from callbacks, the task itself included.
+  /// Errors: a connection that is not up gets no timer, and an id that names none. Exceptions of
+  /// the task are as those of the connection's callbacks. Aborts if `task` is empty. runEvery()
+  /// throws std::invalid_argument unless `interval` is at least a nanosecond.
+  template <class Rep, class Period>
+  TimerId runAfter(std::chrono::duration<Rep, Period> delay, Task task) {
+    return addTimer(saturate<std::chrono::steady_clock::duration>(delay), false, std::move(task));
+  }
+  template <class Rep, class Period>
+  TimerId runEvery(std::chrono::duration<Rep, Period> interval, Task task) {
+    return addTimer(saturate<std::chrono::steady_clock::duration>(interval), true, std::move(task));
+  }
+  /// Ends a timer of this connection.
+  /// Errors: returns false, and does nothing, if it has none of this id.
+  bool cancel(TimerId id);
 
   /// Any value that you want to keep with the connection.
   void setContext(std::any value) { context() = std::move(value); }
@@ -167,6 +207,8 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   void connectEstablished();
   void drain();
   void connectDestroyed();
+  /// For the owner: calls back, if the connection is up.
+  void visit(const ConnectionCallback& callback);
   /// For the owner: as forceClose(), for another reason.
   void cut(CloseReason reason);
   /// For the owner: ConnectionProfile::ticks when bytes moved last, whether it is held, and how
@@ -184,10 +226,18 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   /// Whether user code may be waiting for us to return: then the end comes in a task.
   enum class Caller { loop, user };
 
+  struct Timer {
+    TimerId id;
+    bool repeats;
+    Task task;  // empty while it runs
+  };
+
   /// Data that few connections have.
   struct Extras {
     std::shared_ptr<const ConnectionCallbacks> callbacks;
     std::any context;
+    std::list<Timer> timers{};
+    Timer* running = nullptr;  // the one of `timers` whose task runs; nullptr once it is cancelled
   };
 
   // Ends.
@@ -198,6 +248,16 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   void endOutput(CloseReason reason, int error);
   /// Changes the interest of the Channel; false if the kernel refuses, which ends the connection.
   bool watch(void (Channel::*change)());
+  /// Of what nobody needs once it is down.
+  void letGo() {
+    if (extras_ != nullptr) endTimers();
+    dropOutput();
+    socket_.close();
+  }
+  void dropOutput() {
+    // A FIN would let a part of a file pass for the whole.
+    if (sending_.drop()) (void)socket_.setResetOnClose();
+  }
   void stopSending();
   void closeWithin(std::chrono::steady_clock::duration linger);
   void closeInLoop(std::chrono::steady_clock::duration linger);
@@ -207,6 +267,7 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   // In TcpConnectionReading.cc.
   void handleRead(Timestamp receiveTime);
   IoResult readAndTell(Timestamp receiveTime);
+  IoResult discard();
   void readFailed(int error);
   void tellMessage(Timestamp receiveTime);
   [[nodiscard]] bool mayAnswer() const;
@@ -218,11 +279,18 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   void handleError();
   void updateReading();
 
+  // In TcpConnectionTimers.cc.
+  TimerId addTimer(std::chrono::steady_clock::duration delay, bool repeats, Task&& task);
+  void runTimer(std::list<Timer>::iterator timer);
+  void endTimers();
+
   // In TcpConnectionSending.cc.
   template <class Bytes>
   bool sendHere(Bytes&& bytes);
-  bool sendFromElsewhere(std::string&& bytes);
-  void sendPromised(std::string&& bytes);
+  template <class Bytes>
+  bool sendFromElsewhere(Bytes bytes);
+  template <class Bytes>
+  void sendPromised(Bytes&& bytes);
   template <class Bytes>
   bool write(Bytes&& bytes, std::size_t promised);
   template <class Bytes>
@@ -251,6 +319,14 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   }
   Extras& extras();
   void moved() { movedAt_ = profile_->ticks; }
+  void received(std::size_t bytes) {
+    profile_->counters.bytesIn.add(bytes);
+    moved();
+  }
+  void sent(std::size_t bytes) {
+    profile_->counters.bytesOut.add(bytes);
+    moved();
+  }
 
   // In an order, and with attributes, that leave no gap: an idle connection stays below 300 bytes
   // (tools/bench --only idle).

@@ -1,8 +1,10 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <chrono>
 #include <new>
 
+#include "rung/base/LogLimit.h"
 #include "rung/base/Logging.h"
 #include "rung/net/EventLoop.h"
 #include "rung/net/TcpConnectionCalls.h"
@@ -17,7 +19,7 @@ void TcpConnection::handleRead(Timestamp receiveTime) {
   if (!channel_.isReading()) return;  // more is not wanted, after all
   IoResult result;
   try {
-    result = receiving_.discards ? receiving_.discardFrom(channel_.fd()) : readAndTell(receiveTime);
+    result = receiving_.discards ? discard() : readAndTell(receiveTime);
   } catch (const std::bad_alloc&) {
     receiving_.drop();
     result.error = ENOMEM;
@@ -34,11 +36,17 @@ void TcpConnection::handleRead(Timestamp receiveTime) {
 IoResult TcpConnection::readAndTell(Timestamp receiveTime) {
   const IoResult result = receiving_.readFrom(channel_.fd());
   if (result.bytes > 0) {
-    moved();
+    received(result.bytes);
     tellMessage(receiveTime);
   }
   if (receiving_.stuck || receiving_.bytes() > 0) receiving_.keep(!mayAnswer());
   receiving_.giveBack();
+  return result;
+}
+
+IoResult TcpConnection::discard() {
+  const IoResult result = receiving_.discardFrom(channel_.fd());
+  profile_->counters.bytesIn.add(result.bytes);  // no sign of life: the peer may send for ever
   return result;
 }
 
@@ -93,7 +101,15 @@ void TcpConnection::offerSoon() {
 
 void TcpConnection::checkInputLimit() {
   if (receiving_.bytes() <= current().limits.maxInput || !connected()) return;
-  LOG_DEBUG << name() << " left " << receiving_.bytes() << " bytes unread, closing";
+  static LogLimit limit(std::chrono::minutes(1));
+  try {
+    if (const auto others = limit.next()) {
+      LOG_WARN << name() << " left " << receiving_.bytes() << " bytes unread, more than maxInput "
+               << current().limits.maxInput << ": closing; " << *others
+               << " more such ends since the last such line";
+    }
+  } catch (const std::bad_alloc&) {  // there is no memory for the line
+  }
   note(CloseReason::inputLimit, EMSGSIZE);
   end();
 }

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <memory>
 #include <new>
+#include <type_traits>
 #include <utility>
 
 #include "rung/net/TcpConnectionCalls.h"
@@ -18,6 +19,9 @@
 namespace rung {
 
 namespace {
+
+template <class Bytes>
+constexpr bool kIsFile = std::is_same_v<std::decay_t<Bytes>, FileRange>;
 
 /// What one send() has, in several places.
 struct Pieces {
@@ -44,6 +48,20 @@ ssize_t sendNow(int fd, const Pieces& pieces) {
   message.msg_iov = parts.data();
   message.msg_iovlen = count;
   return ::sendmsg(fd, &message, MSG_NOSIGNAL);
+}
+
+ssize_t sendNow(int fd, const FileRange& file) {
+  return file.sendTo(fd);
+}
+
+/// What waiting bytes count for.
+template <class Bytes>
+inline std::size_t weightOf(const Bytes& bytes) {
+  if constexpr (kIsFile<Bytes>) {
+    return bytes.weight();
+  } else {
+    return bytes.size();
+  }
 }
 
 template <class Bytes>
@@ -88,6 +106,11 @@ bool TcpConnection::send(std::span<const std::string_view> pieces) {
   return sendFromElsewhere(std::move(joined));
 }
 
+bool TcpConnection::sendFile(UniqueFd file, std::uint64_t offset, std::uint64_t length) {
+  FileRange range(std::move(file), offset, length);
+  return inLoopThread() ? sendHere(std::move(range)) : sendFromElsewhere(std::move(range));
+}
+
 template <class Bytes>
 inline bool TcpConnection::sendHere(Bytes&& bytes) {
   // A loop that is gone has ended the connection.
@@ -95,9 +118,10 @@ inline bool TcpConnection::sendHere(Bytes&& bytes) {
   return write(std::forward<Bytes>(bytes), 0);
 }
 
-bool TcpConnection::sendFromElsewhere(std::string&& bytes) {
+template <class Bytes>
+bool TcpConnection::sendFromElsewhere(Bytes bytes) {
   if (state_.load() != State::connected) return false;
-  const std::size_t size = bytes.size();
+  const std::size_t size = weightOf(bytes);
   if (size == 0) return true;
   sending_.promise(size);
   try {
@@ -116,9 +140,10 @@ bool TcpConnection::sendFromElsewhere(std::string&& bytes) {
 }
 
 // What was accepted before this thread, or another one, called shutdown() is sent as well.
-void TcpConnection::sendPromised(std::string&& bytes) {
+template <class Bytes>
+void TcpConnection::sendPromised(Bytes&& bytes) {
   if (!connected() || sending_.closed()) return;  // lost, and so it stays counted
-  const std::size_t size = bytes.size();
+  const std::size_t size = weightOf(bytes);
   (void)write(std::move(bytes), size);
   offerSoon();
   advance(Caller::loop);
@@ -162,12 +187,14 @@ inline bool TcpConnection::write(Bytes&& bytes, std::size_t promised) {
   if (sending_.idle()) {
     const ssize_t n = sendNow(channel_.fd(), bytes);
     if (n < 0 && !wouldBlock(errno)) {
-      writeFailed(errno);
+      const int error = errno;
+      if constexpr (kIsFile<Bytes>) (void)socket_.setResetOnClose();
+      writeFailed(error);
       return false;
     }
     if (n > 0) {
       taken = static_cast<std::size_t>(n);
-      moved();
+      sent(taken);
     }
   }
   if (taken < size) return keep(std::forward<Bytes>(bytes), taken, promised);
@@ -181,6 +208,7 @@ bool TcpConnection::keep(Bytes&& bytes, std::size_t taken, std::size_t promised)
   try {
     keepIn(sending_, std::forward<Bytes>(bytes), taken, promised);
   } catch (const std::bad_alloc&) {  // a part of them may be out, so the stream ends here
+    if constexpr (kIsFile<Bytes>) (void)socket_.setResetOnClose();
     endOutput(CloseReason::outOfMemory, ENOMEM);
     endSoon(CloseReason::outOfMemory, ENOMEM);
     return false;
@@ -198,7 +226,7 @@ void TcpConnection::handleWrite() {
     if (!wouldBlock(result.error)) writeFailed(result.error);
     return;
   }
-  moved();
+  sent(result.bytes);
   if (sending_.fellTo(current().limits.lowWaterMark)) backBelowHighWater();
   offerSoon();
   if (!sending_.idle() || !connected() || !watch(&Channel::disableWriting)) return;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
+#include <exception>
 #include <list>
 #include <new>
 #include <stdexcept>
@@ -12,6 +14,7 @@
 #include "rung/base/CountDownLatch.h"
 #include "rung/base/Deadline.h"
 #include "rung/base/Guarded.h"
+#include "rung/base/LogLimit.h"
 #include "rung/base/Logging.h"
 #include "rung/base/Mutex.h"
 #include "rung/net/ConnectionSet.h"
@@ -26,6 +29,7 @@ namespace {
 /// How long stop() waits, after its deadline, for loops to cut what is left.
 constexpr std::chrono::milliseconds kCutTime{100};
 constexpr std::chrono::milliseconds kMemoryRetry{1};
+constexpr std::chrono::seconds kBetweenWarnings{10};
 
 /// Where there is no other way: waits for the memory that `function` takes.
 template <class Function>
@@ -62,6 +66,7 @@ class TcpServer::Core : noncopyable, public std::enable_shared_from_this<Core> {
         listenAddress_(acceptor_->localAddress()),
         listenText_(acceptor_->addressText()),
         stopTimer_(std::make_unique<TimerFd>(loop, [this] { stopTimerExpired(); })) {
+    counts->noDescriptor = acceptor_->refusals();
     profile.serverName = name;
   }
   ~Core() { shutDown(); }
@@ -73,6 +78,9 @@ class TcpServer::Core : noncopyable, public std::enable_shared_from_this<Core> {
   /// Ends everything now. Also on another thread, once the base loop is gone. Whoever still has a
   /// reference then may let go of it on any thread.
   void shutDown();
+  void forEach(const std::shared_ptr<ConnectionSet::Visit>& visit);
+  /// What calls `done`, on the base loop, unless the server is gone by then.
+  static Task teller(const std::shared_ptr<Core>& core, std::function<void()> done);
 
   [[nodiscard]] bool started() const { return !sets_.empty(); }
   [[nodiscard]] const InetAddress& listenAddress() const { return listenAddress_; }
@@ -85,6 +93,8 @@ class TcpServer::Core : noncopyable, public std::enable_shared_from_this<Core> {
   ThreadInitCallback threadExit;
   ConnectionProfile profile;
   IdleTimeout idle;
+  // The number and its Beyond in one, since both change while connections come.
+  std::atomic<std::size_t> limit{0};
 
  private:
   struct OnItsWay;
@@ -92,6 +102,9 @@ class TcpServer::Core : noncopyable, public std::enable_shared_from_this<Core> {
 
   void newConnection(Socket socket, const InetAddress& peer);
   std::shared_ptr<ConnectionSet> nextSet();
+  [[nodiscard]] bool full(Beyond beyond) const;
+  [[nodiscard]] bool hasRoom();
+  void refuse(Socket socket);
   void askToDrain();
   void stopTimerExpired();
   static void postStopped(Mailbox& base, std::weak_ptr<Core> weak) noexcept;
@@ -112,6 +125,7 @@ class TcpServer::Core : noncopyable, public std::enable_shared_from_this<Core> {
   std::vector<std::shared_ptr<ConnectionSet>> sets_;  // one for each loop that serves
   std::size_t nextSet_ = 0;
   std::uint64_t nextId_ = 1;
+  LogLimit refusals_{kBetweenWarnings};
 
   bool starting_ = false;
   Phase phase_ = Phase::running;
@@ -155,6 +169,16 @@ void TcpServer::Core::start() {
         // Strong for the length of the call: a callback in it may destroy the server.
         if (const auto core = weak.lock()) core->newConnection(std::move(socket), peer);
       });
+  acceptor_->setRoomCallback([this] { return hasRoom(); });
+  counts->roomCallback = [base = mailbox, weak = weak_from_this()] {
+    try {
+      (void)base->post([weak] {
+        const auto core = weak.lock();
+        if (core != nullptr && core->acceptor_ != nullptr) core->acceptor_->resume();
+      });
+    } catch (const std::bad_alloc&) {  // the Acceptor asks again by itself
+    }
+  };
   acceptor_->listen();
 }
 
@@ -174,18 +198,47 @@ struct TcpServer::Core::OnItsWay {
   }
   OnItsWay(OnItsWay&&) noexcept = default;
   ~OnItsWay() {
-    if (counts != nullptr) --counts->live;
+    if (counts == nullptr) return;
+    ++(std::uncaught_exceptions() > 0 ? counts->noMemory : counts->neverArrived);
+    counts->oneLess();
   }
 
   std::shared_ptr<ConnectionSet::Counts> counts;  // nullptr: it has arrived
 };
 
+bool TcpServer::Core::full(Beyond beyond) const {
+  const std::size_t now = limit;
+  const std::size_t most = now / 2;
+  return most > 0 && now % 2 == static_cast<std::size_t>(beyond) && counts->live >= most;
+}
+
+/// Only here and in newConnection(), both on the base loop's thread, does the number of connections
+/// grow: so the limit is exact.
+bool TcpServer::Core::hasRoom() {
+  if (!full(Beyond::wait)) return true;
+  counts->wantsRoom = true;
+  if (full(Beyond::wait)) return false;
+  counts->wantsRoom = false;  // one has ended in between
+  return true;
+}
+
+void TcpServer::Core::refuse(Socket socket) {
+  (void)socket.setResetOnClose();
+  counts->overLimit.add(1);
+  if (!refusals_.next()) return;
+  LOG_WARN << "TcpServer " << profile.serverName << " serves as many connections as it may, "
+           << limit / 2 << ", refusing more; " << counts->overLimit.value() << " refused so far";
+}
+
 void TcpServer::Core::newConnection(Socket socket, const InetAddress& peer) {
+  counts->accepted.add(1);
+  if (full(Beyond::refuse)) return refuse(std::move(socket));
+  OnItsWay count(counts);
   const auto set = nextSet();
   if (set == nullptr) return;
   auto connection =
       std::make_shared<TcpConnection>(set->profile(), nextId_++, std::move(socket), peer);
-  auto arrive = [set, connection = std::move(connection), count = OnItsWay(counts)]() mutable {
+  auto arrive = [set, connection = std::move(connection), count = std::move(count)]() mutable {
     count.counts.reset();  // the set counts it from here on
     set->add(connection);
   };
@@ -276,6 +329,22 @@ void TcpServer::Core::stopped() {
   result_.drained = stoppedWith_ - result_.cut;
   drain_.reset();
   answer();
+}
+
+void TcpServer::Core::forEach(const std::shared_ptr<ConnectionSet::Visit>& visit) {
+  for (const auto& set : sets_)
+    postForSure(set->mailbox(), [set, visit] { set->visit(*visit); });
+}
+
+Task TcpServer::Core::teller(const std::shared_ptr<Core>& core, std::function<void()> done) {
+  Task task = [weak = std::weak_ptr(core), done = std::move(done)] {
+    const auto self = weak.lock();
+    if (self == nullptr || self->phase_ == Phase::shutDown) return;
+    runGuarded(done, [&] { return "end of forEachConnection of " + self->profile.serverName; });
+  };
+  return [base = core->mailbox, task = std::make_unique<Task>(std::move(task))] {
+    (void)postForSure(*base, std::move(*task));
+  };
 }
 
 void TcpServer::Core::closing() {
@@ -411,6 +480,27 @@ UniqueFd TcpServer::listenFd() const {
 }
 std::size_t TcpServer::connectionCount() const {
   return core_->counts->live;
+}
+ServerStats TcpServer::stats() const {
+  return core_->counts->stats();
+}
+
+void TcpServer::setMaxConnections(std::size_t most, Beyond beyond) {
+  core_->limit = std::min(most, SIZE_MAX / 2) * 2 + static_cast<std::size_t>(beyond);
+}
+
+void TcpServer::forEachConnection(ConnectionCallback callback, std::function<void()> done) {
+  if (!callback) LOG_FATAL << "TcpServer " << name() << ": forEachConnection without a callback";
+  const auto visit = std::make_shared<ConnectionSet::Visit>(std::move(callback));
+  try {
+    if (done) visit->over = Core::teller(core_, std::move(done));
+    (void)core_->mailbox->post([weak = std::weak_ptr(core_), visit] {
+      if (const auto core = weak.lock()) core->forEach(visit);
+    });
+  } catch (...) {
+    visit->over = {};
+    throw;
+  }
 }
 
 }  // namespace rung

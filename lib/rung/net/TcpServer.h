@@ -14,6 +14,7 @@
 #include "rung/net/Acceptor.h"
 #include "rung/net/Callbacks.h"
 #include "rung/net/EventLoopThreadPool.h"
+#include "rung/net/ServerStats.h"
 
 namespace rung {
 
@@ -42,6 +43,18 @@ class TcpServer : noncopyable {
     std::size_t cut = 0;      // at the deadline, or before it with output unsent
   };
   using StopCallback = std::function<void(StopResult)>;
+
+  /// What becomes of connections beyond setMaxConnections().
+  enum class Beyond {
+    /// They are reset at once. Their peers learn that nobody serves them, and may go elsewhere; a
+    /// FIN would look like an orderly end, and leave a TIME_WAIT here. A Unix-domain socket has no
+    /// reset: there it is an end of the stream. They are counted in stats(), and are a line in the
+    /// log every 10 seconds at most.
+    refuse,
+    /// They stay in the kernel's queue until one of the others ends: for short connections, and
+    /// peers that are patient. Those that are there when accepting ends are reset.
+    wait,
+  };
 
   /// Binds at once, so that a taken port is known before anything runs. The endpoint is an
   /// InetAddress, a UnixAddress, or a UniqueFd that listens already.
@@ -80,6 +93,10 @@ class TcpServer : noncopyable {
   void setLimits(const ConnectionLimits& limits) {
     callbacksBeforeStart("setLimits").limits = limits;
   }
+  /// Serves at most `most` connections at a time, on all loops together; 0, the default, is no
+  /// limit. See Beyond for those that come while there are as many. A lower limit ends none.
+  /// Thread: any, also after start().
+  void setMaxConnections(std::size_t most, Beyond beyond = Beyond::refuse);
   /// Closes connections on which no byte has moved for `timeout`, at the latest one `tick` after
   /// that: nothing came, the kernel took nothing, the peer acknowledged nothing. While output waits
   /// that the peer does not read, it takes `timeout` once more. A connection that is held is not
@@ -130,6 +147,21 @@ class TcpServer : noncopyable {
   /// Connections that are up, or about to be.
   /// Thread: any.
   [[nodiscard]] std::size_t connectionCount() const;
+  /// What the server has done so far: see ServerStats. A sum over its loops, so ask some times a
+  /// second rather than with each message.
+  /// Thread: any.
+  [[nodiscard]] ServerStats stats() const;
+
+  /// Runs `callback` for every connection that is up, on its own loop, and then `done`, on the base
+  /// loop: to say good-bye to all, to broadcast, to look at each. A loop does nothing else until it
+  /// is through with its connections. A loop that has ended is left out. The callback may end
+  /// connections, this one and others, and may destroy the server: then neither of the two is
+  /// called any more, as is said above of all callbacks.
+  /// Thread: any; never runs them inline. The base loop must run.
+  /// Lifetime: several loops call `callback` at the same time. Both are destroyed afterwards.
+  /// Errors: throws std::bad_alloc, and does nothing. An exception from `callback` is one from a
+  /// callback of its connection; one from `done` ends the process. Aborts without `callback`.
+  void forEachConnection(ConnectionCallback callback, std::function<void()> done = {});
 
  private:
   class Core;

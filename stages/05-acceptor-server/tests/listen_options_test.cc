@@ -171,6 +171,7 @@ TEST_CASE("ListenOptions: prepareAccepted without memory costs one connection, e
     f.runUntilAccepted(1);
     CHECK(unlucky.receiveAll().empty());
     CHECK(f.peers.size() == 1);
+    CHECK(f.acceptor.refused() == 1);
   }
   const auto child = runInChild([] {
     AcceptorFixture g(AF_INET,

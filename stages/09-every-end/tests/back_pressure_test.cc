@@ -14,6 +14,7 @@
 #include "tests/support/ChangeCallbacks.h"
 #include "tests/support/Client.h"
 #include "tests/support/OneConnection.h"
+#include "tests/support/QuietLog.h"
 #include "tests/support/ServerThread.h"
 
 using rung::Buffer;
@@ -171,6 +172,7 @@ TEST_CASE("TcpConnection: stopRead holds the peer's bytes back, startRead brings
 }
 
 TEST_CASE("TcpConnection: input that never becomes a message closes the connection at the limit") {
+  const rung::testing::QuietLog quiet;
   std::promise<int> down;
   const ServerThread server([&](TcpServer& s) {
     s.setLimits({.maxInput = 1 << 20});

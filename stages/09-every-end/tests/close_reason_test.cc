@@ -142,6 +142,7 @@ TEST_CASE("CloseReason: an error that is no reset, of a read, of a write, and of
 }
 
 TEST_CASE("CloseReason: more input than one may leave unread") {
+  const QuietLog quiet;
   ConnectionProfile profile;
   profile.callbacks.limits.maxInput = 3;
   profile.callbacks.message = [](const TcpConnectionPtr&, Buffer&, Timestamp) {};
@@ -314,6 +315,7 @@ TEST_CASE("CloseReason: no memory for what a peer sends ends that connection, an
   const auto child = runInChild([] {
     std::atomic<int> outOfMemory{0};
     ServerThread server([&](TcpServer& s) {
+      s.setLimits({.maxInput = 64 << 20});
       s.setMessageCallback([](const TcpConnectionPtr& connection, Buffer& buffer, Timestamp) {
         if (buffer.view().back() == '\n') connection->send(buffer);
       });

@@ -19,6 +19,7 @@
 #include "tests/support/Client.h"
 #include "tests/support/LoopRounds.h"
 #include "tests/support/Observed.h"
+#include "tests/support/QuietLog.h"
 #include "tests/support/ServerThread.h"
 #include "tests/support/Sockets.h"
 
@@ -333,6 +334,7 @@ TEST_CASE("TcpConnection left: of a connection that is closed is not owed any mo
 // The limit is on what is left; and what is offered again may be the reason to end.
 TEST_CASE(
     "TcpConnection left: a callback may end the connection, or leave too much, when offered") {
+  const rung::testing::QuietLog quiet;
   for (const bool ends : {true, false}) {
     CAPTURE(ends);
     ConnectionProfile profile;

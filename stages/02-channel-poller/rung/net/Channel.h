@@ -88,6 +88,7 @@ class Channel : noncopyable {
   [[nodiscard]] std::string reventsToString() const;
 
   // For the Poller: what happened, and its own note on where the Channel stands.
+  [[nodiscard]] std::uint32_t revents() const { return revents_; }
   void setRevents(std::uint32_t revents) { revents_ = static_cast<std::uint16_t>(revents); }
   /// A reference that keeps the owner alive, if the Channel is tied and its owner exists.
   [[nodiscard]] std::shared_ptr<void> owner() const { return tie_.lock(); }

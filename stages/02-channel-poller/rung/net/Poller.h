@@ -44,6 +44,9 @@ class Poller : noncopyable {
   /// Forgets the Channel. Its descriptor must still be open.
   virtual void removeChannel(Channel* channel) = 0;
 
+  /// The descriptor that is readable while poll() has something to report; -1 if there is none.
+  [[nodiscard]] virtual int fd() const { return -1; }
+
   [[nodiscard]] bool hasChannel(const Channel* channel) const;
 
  protected:

@@ -88,6 +88,7 @@ void Acceptor::handleRead() {
 }
 
 bool Acceptor::acceptOne() {
+  if (roomCallback_ && !roomCallback_()) return pause();
   if (!reserveFd_.valid()) openReserve();  // lost in an earlier shortage: comes before newcomers
   Socket::Accepted accepted = acceptSocket_.accept();
   if (accepted.error != 0) return handleError(accepted.error);
@@ -113,7 +114,13 @@ void Acceptor::prepare(Socket& accepted) const {
   if (options_.sendBufferBytes > 0 && localAddress_.isUnix()) {
     (void)accepted.setOption(SOL_SOCKET, SO_SNDBUF, options_.sendBufferBytes);  // it was taken once
   }
-  if (options_.prepareAccepted) options_.prepareAccepted(accepted.fd());
+  if (!options_.prepareAccepted) return;
+  try {
+    options_.prepareAccepted(accepted.fd());
+  } catch (const std::bad_alloc&) {
+    ++*refused_;
+    throw;
+  }
 }
 
 bool Acceptor::handleError(int error) {
@@ -147,7 +154,7 @@ bool Acceptor::refuseOne() {
   reserveFd_.reset();
   // This accept gets the number just freed, unless another thread was faster.
   Socket::Accepted unlucky = acceptSocket_.accept();
-  if (unlucky.error == 0) ++refused_;
+  if (unlucky.error == 0) ++*refused_;
   const bool stillShort = unlucky.error == EMFILE || unlucky.error == ENFILE;
   unlucky.socket.close();
   openReserve();
@@ -163,6 +170,7 @@ bool Acceptor::pause() {
 }
 
 void Acceptor::resume() {
+  if (!listening_) return;
   try {
     acceptChannel_.enableReading();
   } catch (const std::system_error& e) {
@@ -183,7 +191,7 @@ void Acceptor::warn(const char* what, int error) {
   nextWarning_ = now + kBetweenWarnings;
   try {
     LOG_WARN << "listening on " << addressText_ << ": " << what << ": "
-             << std::generic_category().message(error) << "; " << refused_ << " refused so far";
+             << std::generic_category().message(error) << "; " << refused() << " refused so far";
   } catch (const std::bad_alloc&) {
     // There is no memory for the warning.
   }

@@ -40,6 +40,8 @@ class TimerFd : noncopyable {
   }
   void disarm();
 
+  [[nodiscard]] int fd() const { return fd_.get(); }
+
  private:
   void handleRead();
   void set(Clock::time_point deadline);

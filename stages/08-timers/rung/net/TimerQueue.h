@@ -43,6 +43,9 @@ class TimerQueue : noncopyable {
   /// How many are waiting.
   [[nodiscard]] std::size_t size() const RUNG_EXCLUDES(mutex_);
 
+  /// The descriptor that tells the loop of timers which are due.
+  [[nodiscard]] int fd() const { return timerFd_.fd(); }
+
   /// Destroys all timers, and from now on refuses new ones: they get an id that names none.
   /// For the loop that is being destroyed, and for the destructor.
   void close() RUNG_EXCLUDES(mutex_);

@@ -49,8 +49,10 @@ struct ConnectionLimits {
   std::size_t lowWaterMark = 1 << 18;
   bool pauseReading = true;
   /// More input than this left unread by the message callback closes the connection: its peer sends
-  /// something that will never be a message.
-  std::size_t maxInput = 64 << 20;
+  /// something that will never be a message. A protocol with larger messages raises it. A thousand
+  /// peers that never finish a message can fill a thousand times as much memory. nginx takes as
+  /// much for the body of a request, by default.
+  std::size_t maxInput = 1 << 20;
 };
 
 /// All that a connection calls back, and what bounds it: one set for any number of connections. A

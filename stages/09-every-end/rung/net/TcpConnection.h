@@ -109,7 +109,8 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   /// Thread: any.
   void forceClose();
   /// As forceClose(), with a reset in place of the FIN: the peer learns that the stream broke off.
-  /// The kernel throws away what it has not sent, and keeps no TIME_WAIT.
+  /// The kernel throws away what it has not sent, and keeps no TIME_WAIT. A Unix-domain socket has
+  /// no reset: there the peer sees the end of the stream, unless bytes of its own are unread here.
   /// Thread: any.
   void reset();
 
@@ -198,6 +199,12 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   void endOutput(CloseReason reason, int error);
   /// Changes the interest of the Channel; false if the kernel refuses, which ends the connection.
   bool watch(void (Channel::*change)());
+  /// Of what nobody needs once it is down.
+  void letGo() {
+    dropOutput();
+    socket_.close();
+  }
+  void dropOutput() { sending_.drop(); }
   void stopSending();
   void closeWithin(std::chrono::steady_clock::duration linger);
   void closeInLoop(std::chrono::steady_clock::duration linger);
