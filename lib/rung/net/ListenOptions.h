@@ -8,6 +8,8 @@
 #include <optional>
 #include <string>
 
+#include "rung/base/noncopyable.h"  // for its check of the standard
+
 namespace rung {
 
 class Socket;
@@ -62,7 +64,7 @@ struct ListenOptions {
 
   /// Whether all values make sense, for an Acceptor on `where`.
   /// Errors: throws std::invalid_argument that names the option, its value and its bounds.
-  void check(const std::string& where) const;
+  void validate(const std::string& where) const;
   /// Sets what accepted sockets inherit.
   /// Errors: throws std::system_error that names the option.
   void applyTo(Socket& listening, const std::string& where) const;

@@ -74,7 +74,7 @@ Socket adoptedSocket(UniqueFd given, const ListenOptions& options) {
 }  // namespace
 
 Socket listeningSocket(Endpoint& endpoint, const ListenOptions& options, SocketFile& file) {
-  options.check(endpoint.toText());
+  options.validate(endpoint.toText());
   Endpoint::Where& where = endpoint.where();
   if (auto* fd = std::get_if<UniqueFd>(&where)) return adoptedSocket(std::move(*fd), options);
   if (const auto* address = std::get_if<UnixAddress>(&where)) {

@@ -22,7 +22,7 @@ constexpr std::int64_t kMaxMode = 0777;
 
 }  // namespace
 
-void ListenOptions::check(const std::string& where) const {
+void ListenOptions::validate(const std::string& where) const {
   const auto within = [&](const char* name, std::int64_t value, std::int64_t least,
                           std::int64_t most) {
     if (value >= least && value <= most) return;

@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "rung/base/noncopyable.h"  // for its check of the standard
+
 namespace rung {
 
 /// The address of a Unix-domain socket: the path of a file, or a name in the abstract namespace of

@@ -29,7 +29,7 @@ namespace {
 /// How long stop() waits, after its deadline, for loops to cut what is left.
 constexpr std::chrono::milliseconds kCutTime{100};
 constexpr std::chrono::milliseconds kMemoryRetry{1};
-constexpr std::chrono::seconds kBetweenWarnings{10};
+constexpr std::chrono::seconds kBetweenRefusals{10};
 
 /// Where there is no other way: waits for the memory that `function` takes.
 template <class Function>
@@ -125,7 +125,7 @@ class TcpServer::Core : noncopyable, public std::enable_shared_from_this<Core> {
   std::vector<std::shared_ptr<ConnectionSet>> sets_;  // one for each loop that serves
   std::size_t nextSet_ = 0;
   std::uint64_t nextId_ = 1;
-  LogLimit refusals_{kBetweenWarnings};
+  LogLimit refusals_{kBetweenRefusals};
 
   bool starting_ = false;
   Phase phase_ = Phase::running;
