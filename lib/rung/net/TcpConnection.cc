@@ -262,11 +262,6 @@ InetAddress TcpConnection::localAddress() const {
   return socket_.localAddress();
 }
 
-std::optional<PeerCredentials> TcpConnection::peerCredentials() const {
-  assertInLoopThread("peerCredentials()");
-  return socket_.peerCredentials();
-}
-
 bool TcpConnection::setTcpNoDelay(bool on) {
   assertInLoopThread("setTcpNoDelay()");
   return socket_.setTcpNoDelay(on);

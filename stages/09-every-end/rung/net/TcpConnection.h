@@ -56,7 +56,10 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   [[nodiscard]] const InetAddress& peerAddress() const { return peer_; }
   /// The process at the other end of a Unix-domain connection, as it was when it connected; nullopt
   /// for TCP, and once the connection is down, and its callback for that has returned.
-  [[nodiscard]] std::optional<PeerCredentials> peerCredentials() const;
+  [[nodiscard]] std::optional<PeerCredentials> peerCredentials() const {
+    assertInLoopThread("peerCredentials()");
+    return socket_.peerCredentials();
+  }
   /// 0.0.0.0:0 once the connection is down, and its callback for that has returned.
   [[nodiscard]] InetAddress localAddress() const;
   /// Thread: any.
