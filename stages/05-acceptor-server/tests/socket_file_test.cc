@@ -103,12 +103,12 @@ TEST_CASE(
   AcceptorFixture f(address, {.acceptsPerEvent = 3});
   f.acceptor.listen();
   std::vector<std::unique_ptr<Client>> clients;
-  for (int i = 0; i < 100; ++i)
+  for (int i = 0; i < 30; ++i)  // each has two descriptors here, and there may be 128
     clients.push_back(std::make_unique<Client>(address));
   f.runUntilAccepted(1);
   CHECK(f.sockets.size() == 3);
   f.acceptor.stopAccepting();
-  CHECK(f.sockets.size() == 100);
+  CHECK(f.sockets.size() == 30);
   CHECK_FALSE(exists(address.path()));
   CHECK_FALSE(Client(address).connected());
 }
