@@ -52,7 +52,7 @@ struct ListenOptions {
   int sendBufferBytes = 0;
   int receiveBufferBytes = 0;
   /// The permissions of a socket file, as 0660, in place of those that the umask leaves. The file
-  /// never has more.
+  /// never has more. To give it more than the umask leaves takes /proc.
   std::optional<mode_t> socketMode{};
   /// For options that have no name here. Called once with the listening socket, before bind(2) if
   /// it has no address yet: SO_BINDTODEVICE, IP_TRANSPARENT, TCP_FASTOPEN.
