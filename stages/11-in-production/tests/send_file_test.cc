@@ -242,11 +242,11 @@ TEST_CASE("sendFile: what cannot be sent is refused by name, and closed") {
         [&] { (void)f.connection->sendFile(std::move(file), offset, length); });
   };
   constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
-  for (const auto& [offset, length] : std::vector<std::pair<std::uint64_t, std::uint64_t>>{
+  for (const auto& range : std::vector<std::pair<std::uint64_t, std::uint64_t>>{
            {0, 6}, {6, 0}, {6, kMost}, {5, 1}, {kMost, kMost}, {1, kMost - 1}}) {
-    CAPTURE(offset);
-    CAPTURE(length);
-    CHECK(refusal(fileWith("12345"), offset, length).find("its 5 bytes do not hold") !=
+    CAPTURE(range.first);
+    CAPTURE(range.second);
+    CHECK(refusal(fileWith("12345"), range.first, range.second).find("its 5 bytes do not hold") !=
           std::string::npos);
   }
   CHECK(refusal(fileWith("12345"), 2, 9).find("do not hold 9 from 2 on") != std::string::npos);
