@@ -144,7 +144,7 @@ template <class Bytes>
 void TcpConnection::sendPromised(Bytes&& bytes) {
   if (!connected() || sending_.closed()) return;  // lost, and so it stays counted
   const std::size_t size = weightOf(bytes);
-  (void)write(std::move(bytes), size);
+  (void)write(std::forward<Bytes>(bytes), size);
   offerSoon();
   advance(Caller::loop);
 }

@@ -36,7 +36,8 @@ char* writeDecimal(char* to, double value) {
   constexpr int kMostBytes = 18;
   const double magnitude = std::fabs(value);
   if (!(magnitude >= 0.001 && magnitude < 1e9)) return nullptr;
-  const auto millionths = static_cast<std::uint64_t>(magnitude * 1e6 + 0.5);
+  const double rounded = magnitude * 1e6 + 0.5;
+  const auto millionths = static_cast<std::uint64_t>(rounded);
   if (static_cast<double>(millionths) / 1e6 != magnitude) return nullptr;
   const auto whole = static_cast<std::uint32_t>(millionths / kMillion);
   const auto fraction = static_cast<std::uint32_t>(millionths % kMillion);
