@@ -40,7 +40,7 @@ class Calls : public LogOutput {
   std::atomic<int>* const destroyed_;
 };
 
-/// Brings stdout back at the end of a test.
+/// Brings stdout back at the end of a test. Declare it after what the output refers to.
 struct OutputRestored {
   OutputRestored() = default;
   OutputRestored(const OutputRestored&) = delete;
@@ -49,8 +49,8 @@ struct OutputRestored {
 };
 
 TEST_CASE("LogOutput: gets each line whole, and is destroyed when another output is set") {
-  const OutputRestored restored;
   std::atomic<int> destroyed{0};
+  const OutputRestored restored;
   std::vector<std::string> one;
   std::vector<std::string> two;
   const auto into = [&destroyed](std::vector<std::string>& lines) {
@@ -75,8 +75,8 @@ TEST_CASE("LogOutput: gets each line whole, and is destroyed when another output
 }
 
 TEST_CASE("LogOutput: one that the caller keeps is only let go, and may be set again") {
-  const OutputRestored restored;
   std::atomic<int> destroyed{0};
+  const OutputRestored restored;
   int lines = 0;
   const auto output = std::make_shared<Calls>([&](std::string_view) { ++lines; }, &destroyed);
   for (int i = 0; i < 3; ++i) {
@@ -106,8 +106,8 @@ TEST_CASE("LogOutput: an empty pointer brings stdout back") {
 
 // With a function one had to guess when the last thread had left it.
 TEST_CASE("LogOutput: one that a thread is in stays, and that thread destroys it") {
-  const OutputRestored restored;
   std::atomic<int> destroyed{0};
+  const OutputRestored restored;
   std::latch isIn(1);
   std::latch isReplaced(1);
   Logger::setOutput(std::make_shared<Calls>(
@@ -130,8 +130,8 @@ TEST_CASE("LogOutput: one that a thread is in stays, and that thread destroys it
 }
 
 TEST_CASE("LogOutput: write may set another output") {
-  const OutputRestored restored;
   std::atomic<int> destroyed{0};
+  const OutputRestored restored;
   int lines = 0;
   const auto next = [&] {
     return std::make_shared<Calls>([&](std::string_view) { ++lines; }, &destroyed);
@@ -149,9 +149,9 @@ TEST_CASE("LogOutput: write may set another output") {
 }
 
 TEST_CASE("LogOutput: any number of threads may be in write at once, then and again") {
-  const OutputRestored restored;
   constexpr int kThreads = 20;
   std::atomic<int> destroyed{0};
+  const OutputRestored restored;
   for (int round = 0; round < 2; ++round) {
     std::latch all(kThreads);
     Logger::setOutput(
@@ -166,12 +166,12 @@ TEST_CASE("LogOutput: any number of threads may be in write at once, then and ag
 }
 
 TEST_CASE("LogOutput: replaced by objects and functions while threads log, no line is lost") {
-  const OutputRestored restored;
   constexpr int kThreads = 3;
   constexpr int kLines = 4000;
   static std::atomic<int> written;
   written = 0;
   std::atomic<int> destroyed{0};
+  const OutputRestored restored;
   std::atomic<int> made{0};
   std::atomic<bool> logging{true};
   const auto count = [](std::string_view) { ++written; };
@@ -204,8 +204,8 @@ TEST_CASE("LogOutput: replaced by objects and functions while threads log, no li
 }
 
 TEST_CASE("LogOutput: a line needs no memory from the heap") {
-  const OutputRestored restored;
   std::atomic<int> destroyed{0};
+  const OutputRestored restored;
   std::size_t bytes = 0;
   Logger::setOutput(
       std::make_shared<Calls>([&](std::string_view line) { bytes += line.size(); }, &destroyed));
@@ -240,8 +240,8 @@ TEST_CASE("LogOutput: is flushed before a fatal line aborts the process") {
 
 TEST_CASE("LogOutput: one that is set after AsyncLogging outlives that one's attachment") {
   const TempDirectory directory;
-  const OutputRestored restored;
   std::atomic<int> destroyed{0};
+  const OutputRestored restored;
   int lines = 0;
   {
     rung::AsyncLogging log(rung::testing::optionsIn(directory));
