@@ -19,6 +19,8 @@ import sys
 import tempfile
 import time
 
+from relay_measure import connect, free_port
+
 
 def memory(pid):
     """MiB resident now."""
@@ -86,8 +88,7 @@ def processor_seconds(pid, port, path):
 
 
 def against_nginx(program, path, rounds):
-    with socket.create_server(('127.0.0.1', 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     config = path + '.conf'
     pathlib.Path(config).write_text(NGINX.format(os.path.dirname(path), port))
     os.sched_setaffinity(0, {0})
@@ -97,7 +98,7 @@ def against_nginx(program, path, rounds):
     os.sched_setaffinity(0, {1})
     try:
         rung_port, ratios = int(rung.stdout.readline().rpartition(':')[2]), []
-        time.sleep(1)  # until nginx listens
+        connect(port).close()  # once nginx listens
         for _ in range(rounds):
             ours = processor_seconds(rung.pid, rung_port, path)
             ratios.append(ours / processor_seconds(nginx.pid, port, path))

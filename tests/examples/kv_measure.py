@@ -9,20 +9,15 @@ with --buildtype=release. Each OPTION goes to redis-benchmark, as -r 100000. Not
 import contextlib
 import os
 import pathlib
-import socket
 import statistics
 import subprocess
 import sys
 import time
 
+from relay_measure import connect, free_port
+
 CASES = [(test, pipeline) for pipeline in (1, 16) for test in ('set', 'get')]
 REQUESTS = {1: 200_000, 16: 2_000_000}
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
 
 
 @contextlib.contextmanager
@@ -32,14 +27,7 @@ def serving(*command):
     server = subprocess.Popen(['taskset', '-c', '0', *command, '--port', str(port)],
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(100):
-            try:
-                socket.create_connection(('127.0.0.1', port)).close()
-                break
-            except OSError:
-                time.sleep(0.05)
-        else:
-            sys.exit(f'{command[0]} does not listen on port {port}')
+        connect(port).close()
         yield port, server.pid
     finally:
         server.terminate()

@@ -32,15 +32,15 @@ void LoopWatch::start(Clock::duration limit) {
 }
 
 void LoopWatch::roundBegins() {
-  begin_ = last_ = Clock::now();
+  begin_ = last_ = now_();
 }
 
 void LoopWatch::ran(CallbackKind kind, int fd) {
-  const Clock::time_point begin = std::exchange(last_, Clock::now());
+  const Clock::time_point begin = std::exchange(last_, now_());
   if (last_ - begin < limit_) return;
   slow_[static_cast<std::size_t>(kind)].add(1);
   warn(kind, fd, last_ - begin);
-  last_ = Clock::now();  // the log's time is not that of the next one
+  last_ = now_();  // the log's time is not that of the next one
 }
 
 void LoopWatch::roundEnds() {
@@ -69,7 +69,7 @@ void LoopWatch::warn(CallbackKind kind, int fd, Clock::duration took) {
 
 void LoopWatch::addTo(LoopStats& stats) const {
   stats.busy = std::chrono::nanoseconds(busy_.value());
-  const std::uint64_t now = minuteOf(Clock::now());
+  const std::uint64_t now = minuteOf(now_());
   const std::uint64_t minute = minute_.value();
   std::uint64_t longest = 0;
   if (now <= minute + 1) longest = longest_.value();

@@ -54,7 +54,7 @@ class SendingHalf {
   [[nodiscard]] bool roseTo(std::size_t mark);
   [[nodiscard]] bool fellTo(std::size_t mark);
   [[nodiscard]] bool aboveHighWater() const { return aboveHighWater_; }
-  /// The bytes that wait in the loop.
+  /// What waits in the loop, by weight.
   [[nodiscard]] std::size_t waitingBytes() const { return output_.weight(); }
 
   /// Our FIN is out, or the peer reads no more.

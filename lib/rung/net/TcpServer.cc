@@ -199,6 +199,7 @@ struct TcpServer::Core::OnItsWay {
   OnItsWay(OnItsWay&&) noexcept = default;
   ~OnItsWay() {
     if (counts == nullptr) return;
+    // Either its loop is gone, or bad_alloc is on its way out of newConnection().
     ++(std::uncaught_exceptions() > 0 ? counts->noMemory : counts->neverArrived);
     counts->oneLess();
   }

@@ -128,6 +128,40 @@ TEST_CASE("EventLoop watch: a thousand slow callbacks are a line a second, and c
   CHECK(std::count(text.begin(), text.end(), '\n') <= seconds);
 }
 
+// A maximum that is never forgotten soon says nothing more.
+TEST_CASE("EventLoop watch: the longest round is that of this minute and of the one before") {
+  static rung::LoopWatch::Clock::time_point now;
+  now = rung::LoopWatch::Clock::time_point(100min);
+  rung::LoopWatch watch([] { return now; });
+  watch.start(1h);
+  const auto round = [&](std::chrono::seconds length) {
+    watch.roundBegins();
+    now += length;
+    watch.ran(CallbackKind::task, -1);
+    watch.roundEnds();
+  };
+  const auto longest = [&] {
+    LoopStats stats;
+    watch.addTo(stats);
+    return stats.longestRound;
+  };
+  round(5s);
+  round(2s);
+  CHECK(longest() == 5s);
+  now += 1min;
+  CHECK(longest() == 5s);  // nothing has run meanwhile
+  round(1s);
+  CHECK(longest() == 5s);
+  now += 1min;
+  CHECK(longest() == 1s);
+  round(3s);
+  CHECK(longest() == 3s);
+  now += 2min;
+  CHECK(longest() == 0s);
+  round(1s);
+  CHECK(longest() == 1s);
+}
+
 TEST_CASE("EventLoop watch: a loop that sleeps is not busy") {
   EventLoop loop;
   loop.watchSlowCallbacks(1h);

@@ -181,6 +181,35 @@ TEST_CASE("TcpServer maxConnections: may be set while the server runs; 0 is no l
   CHECK(echoes(waiting));
 }
 
+// The number and what becomes of those beyond it were two variables. Between accept(2) and the
+// question whether there is room, another thread may change them.
+TEST_CASE("TcpServer maxConnections: with wait nobody is reset, though the limit comes meanwhile") {
+  const LogTrap log;
+  for (const auto beyond : {TcpServer::Beyond::wait, TcpServer::Beyond::refuse}) {
+    TcpServer* limited = nullptr;
+    rung::EventLoopThread thread;
+    rung::EventLoop* const loop = thread.startLoop();
+    std::unique_ptr<TcpServer> server;
+    ServerThread::runOn(loop, [&] {
+      rung::ListenOptions options;
+      options.prepareAccepted = [&](int) { limited->setMaxConnections(1, beyond); };
+      server = std::make_unique<TcpServer>(loop, rung::InetAddress::loopback(0), "test", options);
+      limited = server.get();
+      server->setMessageCallback(echo);
+      server->start();
+    });
+    Client first(server->listenAddress());
+    CHECK(echoes(first));
+    server->setMaxConnections(0);
+    Client second(server->listenAddress());
+    (void)second.send("x");  // the reset may be faster
+    const bool served = second.receive(1) == "x";
+    CHECK(served == (beyond == TcpServer::Beyond::wait));
+    CHECK(server->stats().refusedOverLimit == (served ? 0 : 1));
+    ServerThread::runOn(loop, [&] { server.reset(); });
+  }
+}
+
 TEST_CASE("TcpServer maxConnections: wait: stop() resets those that still wait, and is answered") {
   ServerThread server([](TcpServer& s) {
     s.setMessageCallback(echo);

@@ -187,8 +187,11 @@ TEST_CASE("sendFile: a peer that asks for small files and reads none is held bac
   limits.highWaterMark = 10 * 65536;
   limits.lowWaterMark = 65536;
   std::atomic<int> asked{0};
+  std::atomic<std::size_t> told{0};
   rung::testing::OneConnection f([&](rung::TcpServer& server) {
     server.setLimits(limits);
+    server.setHighWaterMarkCallback(
+        [&](const rung::TcpConnectionPtr&, std::size_t bytes) { told = bytes; });
     server.setMessageCallback(
         [&](const rung::TcpConnectionPtr& c, rung::Buffer& buffer, rung::Timestamp) {
           // As one request a byte, until the connection has enough to do. The guide says so.
@@ -212,6 +215,7 @@ TEST_CASE("sendFile: a peer that asks for small files and reads none is held bac
     return !reading;
   }));
   CHECK(openDescriptors() <= before + 12);
+  CHECK(told >= limits.highWaterMark);
   CHECK(f.client.receive(kRequests * 10).size() == kRequests * 10);  // it goes on
   asking.join();
   CHECK(asked == kRequests);
@@ -250,6 +254,9 @@ TEST_CASE("sendFile: what cannot be sent is refused by name, and closed") {
           std::string::npos);
   }
   CHECK(refusal(fileWith("12345"), 2, 9).find("do not hold 9 from 2 on") != std::string::npos);
+  UniqueFd holes(memfd_create("holes", MFD_CLOEXEC));
+  REQUIRE(ftruncate(holes.get(), off_t{1} << 49) == 0);
+  CHECK(refusal(std::move(holes), 0, kMost).find("too many") != std::string::npos);
   int ends[2];
   REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
   const UniqueFd writeEnd(ends[1]);
@@ -346,6 +353,39 @@ TEST_CASE("sendFile: a connection that ends while a file waits is reset, whateve
   }
 }
 
+// Nothing waited, so nothing was cut: the peer got the head of an answer, and an orderly end.
+TEST_CASE("sendFile: a file of which not a byte can be sent resets the connection as well") {
+  OneConnection f;
+  const UniqueFd file = fileWith("12345");
+  f.inLoop([&] {
+    std::thread([&] {
+      CHECK(f.connection->send("head"));
+      CHECK(f.connection->sendFile(another(file)));
+    }).join();
+    REQUIRE(ftruncate(file.get(), 0) == 0);
+  });
+  CHECK(std::string_view("head").starts_with(f.client.receiveAll()));
+  CHECK(f.client.lastError() == ECONNRESET);
+  CHECK(eventually([&] { return !f.connection->connected(); }));
+  CHECK(f.connection->error() == ENODATA);
+}
+
+TEST_CASE("sendFile: two mebibytes leave at once, and then it is the turn of others") {
+  rung::testing::SocketPair pair;
+  const int flags = fcntl(pair.ours.get(), F_GETFL);
+  REQUIRE(fcntl(pair.ours.get(), F_SETFL, flags & ~O_NONBLOCK) == 0);
+  std::thread peer([&] {
+    std::string bytes(1 << 16, '\0');
+    pollfd readable{pair.theirs.get(), POLLIN, 0};
+    while (poll(&readable, 1, 10'000) == 1 &&
+           recv(pair.theirs.get(), bytes.data(), bytes.size(), 0) > 0) {
+    }
+  });
+  CHECK(FileRange(fileWith(pattern(5 << 20)), 0, 5 << 20).sendTo(pair.ours.get()) == 2 << 20);
+  pair.ours.reset();
+  peer.join();
+}
+
 TEST_CASE("sendFile: outputBytes() counts what a file weighs, on any thread, until it is gone") {
   OneConnection f;
   const std::string text = pattern(9 << 20);
@@ -379,6 +419,7 @@ TEST_CASE("sendFile: without memory the connection ends, says so, and the file i
   CHECK(eventually([&] { return !f.connection->connected(); }));
   CHECK(f.connection->closeReason() == CloseReason::outOfMemory);
   CHECK(text.starts_with(f.client.receiveAll()));
+  CHECK(f.client.lastError() == ECONNRESET);
   CHECK(openDescriptors() < before);
 }
 

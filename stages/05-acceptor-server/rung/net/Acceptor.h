@@ -83,7 +83,8 @@ class Acceptor : noncopyable {
   /// Another descriptor of it, close-on-exec, to pass on.
   /// Errors: throws std::system_error, with EBADF once it is closed.
   [[nodiscard]] UniqueFd duplicateFd() const { return acceptSocket_.duplicate(); }
-  /// How many connections were closed because there was no descriptor for them.
+  /// How many connections were closed because there was no descriptor for them, or no memory in
+  /// ListenOptions::prepareAccepted.
   [[nodiscard]] std::uint64_t refused() const { return refused_->load(); }
   /// The same, for any thread, and for later than the Acceptor lives.
   [[nodiscard]] std::shared_ptr<const std::atomic<std::size_t>> refusals() const {

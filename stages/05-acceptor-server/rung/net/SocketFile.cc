@@ -112,8 +112,9 @@ void SocketFile::remove() noexcept {
   const std::optional<Bound> ours = std::exchange(bound_, std::nullopt);
   if (!ours) return;
   const UniqueFd probe = makeProbe();
+  if (!probe.valid()) return;  // before there is a lock file
   const UniqueFd lock = lockFile(ours->lockPath.c_str());
-  if (!probe.valid() || !lock.valid()) return;
+  if (!lock.valid()) return;
   struct stat status {};
   const bool same = ::lstat(ours->address.path(), &status) == 0 && status.st_dev == ours->device &&
                     status.st_ino == ours->inode;

@@ -33,8 +33,8 @@ class SocketFile : noncopyable {
 
   /// Removes the file, unless another process has the socket as well, as after a hand-over or a
   /// fork(2), or another server has replaced the file.
-  /// Errors: none. The file stays if it cannot be removed, or if the lock is not free for a second;
-  /// the next server replaces it.
+  /// Errors: none. The file stays if it cannot be removed, if there are no descriptors to look at
+  /// it, or if the lock is not free for a second; the next server replaces it.
   void remove() noexcept;
 
  private:

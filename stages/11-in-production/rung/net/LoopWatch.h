@@ -16,6 +16,10 @@ namespace rung {
 class LoopWatch : noncopyable {
  public:
   using Clock = std::chrono::steady_clock;
+  using Now = Clock::time_point (*)();
+
+  /// Tests bring a time of their own.
+  explicit LoopWatch(Now now = Clock::now) : now_(now) {}
 
   /// Errors: throws std::invalid_argument unless `limit` is at least a nanosecond.
   void start(Clock::duration limit);
@@ -31,6 +35,7 @@ class LoopWatch : noncopyable {
  private:
   void warn(CallbackKind kind, int fd, Clock::duration took);
 
+  const Now now_;
   bool started_ = false;
   Clock::duration limit_{0};
   Clock::time_point begin_;
