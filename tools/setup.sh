@@ -31,16 +31,43 @@ has_doctest() {
         { has pkg-config && pkg-config --exists doctest; }
 }
 
+# What is needed, a line each: what for, the thing, Debian's package of it. `run` is for tools/run,
+# `test` for tools/test besides, and `learn` for tools/learn besides; `help` makes it better, and
+# `speed` faster. tools/learn doctor and .devcontainer/Containerfile have the names from here.
+known_packages() {
+    cat <<'END'
+run compiler g++
+run meson meson
+run ninja ninja-build
+run python3 python3
+test pkg-config pkg-config
+test doctest doctest-dev
+learn git git
+learn patch patch
+help nc netcat-openbsd
+help gdb gdb
+speed linker lld
+speed ccache ccache
+END
+}
+
+package_of() { known_packages | sed -n "s/^[a-z]* $1 //p"; }
+
+has_thing() {
+    case $1 in
+        compiler) compiler >/dev/null ;;
+        doctest) has_doctest ;;
+        *) has "$1" ;;
+    esac
+}
+
 # Debian's names of the packages for what is missing here, to run (`run`) or to test (`test`).
 missing_packages() {
-    compiler >/dev/null || echo g++
-    has meson || echo meson
-    has ninja || echo ninja-build
-    has python3 || echo python3
-    if [ "$1" = test ]; then
-        has pkg-config || echo pkg-config
-        has_doctest || echo doctest-dev
-    fi
+    known_packages | while read -r purpose thing package; do
+        case $1/$purpose in
+            */run | test/test) has_thing "$thing" || echo "$package" ;;
+        esac
+    done
 }
 
 # install_packages NAME...: through apt-get, or a message that says what to install.
@@ -79,12 +106,13 @@ ensure_tools() {
     fi
     # shellcheck disable=SC2046  # one word a package
     set -- $(missing_packages "$1")
+    netcat=$(package_of nc)
     # netcat makes a good client to watch the server with, but nothing depends on it.
     if [ $# -gt 0 ]; then
-        has nc || set -- "$@" netcat-openbsd
+        has nc || set -- "$@" "$netcat"
         install_packages "$@"
     elif ! has nc && has apt-get && [ "$(id -u)" -eq 0 ]; then
-        (install_packages netcat-openbsd) || say 'Going on without nc'
+        (install_packages "$netcat") || say 'Going on without nc'
     fi
     found=$(meson --version) || die 'meson does not start'
     oldest=$(printf '%s\n1.0.1\n' "$found" | sort -V | head -n 1)

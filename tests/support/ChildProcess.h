@@ -5,21 +5,57 @@
 
 #include <csignal>
 #include <cstdio>
+#include <cstring>
+#include <ostream>
 #include <string>
 
 namespace rung::testing {
+
+/// Whether something is so of a child. If a check of it fails, doctest shows how the child ended.
+struct AboutChild {
+  bool holds;
+  std::string ending;
+
+  operator bool() const { return holds; }
+  friend std::ostream& operator<<(std::ostream& out, const AboutChild& about) {
+    return out << about.ending;
+  }
+};
 
 /// How a child process ended, and all that it wrote to stdout and stderr.
 struct ChildResult {
   int status = 0;
   std::string output;
 
-  [[nodiscard]] bool aborted() const { return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT; }
-  [[nodiscard]] bool exitedWith(int code) const {
-    return WIFEXITED(status) && WEXITSTATUS(status) == code;
+  [[nodiscard]] AboutChild aborted() const { return killedBy(SIGABRT); }
+  [[nodiscard]] AboutChild killedBy(int signal) const {
+    return {WIFSIGNALED(status) && WTERMSIG(status) == signal, ending()};
   }
-  [[nodiscard]] bool says(const std::string& text) const {
-    return output.find(text) != std::string::npos;
+  [[nodiscard]] AboutChild exitedWith(int code) const {
+    return {WIFEXITED(status) && WEXITSTATUS(status) == code, ending()};
+  }
+  [[nodiscard]] AboutChild says(const std::string& text) const {
+    return {output.find(text) != std::string::npos, ending()};
+  }
+  /// In how many lines it says so.
+  [[nodiscard]] int lines(const std::string& text) const {
+    int count = 0;
+    for (std::size_t at = output.find(text); at != std::string::npos; at = output.find(text, at)) {
+      ++count;
+      at = output.find('\n', at);
+    }
+    return count;
+  }
+
+  [[nodiscard]] std::string ending() const {
+    constexpr std::size_t kShown = 500;
+    const std::string how =
+        WIFSIGNALED(status)
+            ? std::string("it was ended by a signal: ") + strsignal(WTERMSIG(status))
+            : "it exited with " + std::to_string(WEXITSTATUS(status));
+    if (output.empty()) return how + ", and wrote nothing";
+    const std::size_t from = output.size() > kShown ? output.size() - kShown : 0;
+    return how + ", and wrote" + (from > 0 ? " at last: " : ": ") + output.substr(from);
   }
 };
 

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -140,6 +141,19 @@ inline std::string linesOfProducer(const std::string& text, const std::string& n
   return found;
 }
 
+/// The first line of `text` that is not as in `wanted`, and the one that should stand there; empty
+/// if there is none. So a test that fails shows one line and not thousands.
+inline std::string firstDifference(const std::string& text, const std::string& wanted) {
+  const std::vector<std::string> found = linesOf(text);
+  const std::vector<std::string> should = linesOf(wanted);
+  for (std::size_t i = 0; i < std::max(found.size(), should.size()); ++i) {
+    const std::string is = i < found.size() ? found[i] : "the end";
+    const std::string be = i < should.size() ? should[i] : "the end";
+    if (is != be) return "line " + std::to_string(i) + " is " + is + ", and should be " + be;
+  }
+  return {};
+}
+
 /// Four producers that begin together.
 inline void produceInParallel(AsyncLogging& log, int count) {
   CountDownLatch begin(1);
@@ -176,7 +190,7 @@ inline void checkProducersWait(const TempDirectory& directory, AsyncLogging::Opt
   log.stop();
   const std::string text = directory.contents();
   for (const char* name : {"a", "b", "c", "d"})
-    CHECK(linesOfProducer(text, name) == numbered(name, lines));
+    CHECK(firstDifference(linesOfProducer(text, name), numbered(name, lines)) == "");
 }
 
 /// With WhenFull::drop, dropped lines are counted exactly, and the log says where they are missing.
@@ -203,9 +217,7 @@ inline void checkDropsCounted(const TempDirectory& directory, AsyncLogging::Opti
 
   const std::string text = directory.contents();
   std::smatch notice;
-  REQUIRE(std::regex_search(
-      text, notice,
-      std::regex(R"(Z \d+ WARN  (\d+) log lines dropped here: the buffers were full - )")));
+  REQUIRE(std::regex_search(text, notice, std::regex(R"(\b(\d+) [a-z ]*dropped)")));
   CHECK(std::stoull(notice[1]) == dropped);
   CHECK(log.droppedLines() == dropped);
   const std::size_t kept = linesOf(text).size() - 1;

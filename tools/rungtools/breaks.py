@@ -34,53 +34,50 @@ import time
 from pathlib import Path
 
 from . import ROOT, stages
-from .patches import COMPILER, BreakError, check_patch, choices_of, patched, read_patch
-from .process import BuildFailed, doctest_filter, ninja, run, set_up
+from .learnbuild import SANITIZERS, Build, runner, write
+from .patches import COMPILER, BreakError, changed_paths, check_patch, choices_of, patched, read_patch
+from .process import BuildFailed, doctest_filter, run
 from .stagefiles import exported_files
 
 RUN_LIMIT = 60.0  # seconds for a case that ends
 HANG_LIMIT = 5.0  # and until one that is said to hang is believed
 # The first complaint of the compiler, of doctest or of a sanitizer, and the lines right below it.
 COMPLAINT = re.compile(r'^.*(?:error: |ERROR: |WARNING: ThreadSanitizer).*(?:\n.*\S.*){0,3}', re.M)
-ONLY = """
-executable('only-{test}', 'tests/{test}_test.cc', 'tests/support/Allocations.cc',
-  'tests/support/test_main.cc',
-  include_directories: rung_inc, implicit_include_directories: false, build_by_default: false,
-  link_with: rung_lib, dependencies: [threads_dep, doctest_dep])
-"""
 
 
 # Building and running.
 
 class Builder:
-    """One stage, exported and configured with one sanitizer or none. `show` is given each line of
-    what the compilers say."""
+    """One stage, compiled with one sanitizer or none, a file that a patch changes by itself. `show` is
+    given each line of what the compilers say."""
 
-    def __init__(self, files, folder, sanitize, patches, arguments, show):
-        self.files, self.jobs, self.show = dict(files), arguments.jobs, show
-        self.tree, self.build = folder / 'tree', folder / 'b'
-        for test in sorted({p.test for p in patches if p.test}):
-            self.files['meson.build'] += ONLY.format(test=test)
-        self.write(self.files)
+    def __init__(self, files, folder, patches, jobs=None, show=lambda line: None):
+        self.files, self.jobs, self.show = files, jobs, show
+        self.tree = folder / 'tree'
+        self.write(files)
         for path in self.tree.rglob('*'):
-            if path.is_file() and path.relative_to(self.tree).as_posix() not in self.files:
+            if path.is_file() and path.relative_to(self.tree).as_posix() not in files:
                 path.unlink()
-        show('sets up the build')
-        set_up(self.build, '--buildtype=debug', '-Db_lundef=false', f'-Db_sanitize={sanitize}',
-               source=self.tree)
+        changing = {path for patch in patches for path in changed_paths(patch)}
+        sources = sorted(path for path in files if path.startswith('rung/') and path.endswith('.cc'))
+        self.build = Build(folder, [self.tree], f'-w {SANITIZERS[patches[0].sanitize]}')
+        self.library = self.build.together('library', [self.tree / path for path in sources if path not in changing])
+        self.library += [self.build.object(path, self.tree / path) for path in sources if path in changing]
+        objects = self.library + self.build.main()
+        for test in sorted({patch.test for patch in patches if f'tests/{patch.test}_test.cc' in files}):
+            judge = self.build.object(test, self.tree / f'tests/{test}_test.cc')
+            self.build.program(f'only-{test}', [judge, *objects])
+        self.build.save()
 
     def write(self, files):
         """What has not changed keeps its time, so that little is compiled again."""
         for name, text in files.items():
-            path = self.tree / name
-            if not path.is_file() or path.read_text(encoding='utf-8') != text:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding='utf-8')
+            write(self.tree / name, text)
 
-    def compile(self, target):
+    def compile(self, patch):
         """What the compiler says against it; None if it compiles."""
         try:
-            ninja(self.build, target, jobs=self.jobs, show=self.show)
+            self.build.make([f'only-{patch.test}'] if patch.test else self.library, self.show, self.jobs)
         except BuildFailed as error:
             return str(error)
         return None
@@ -88,12 +85,13 @@ class Builder:
     def run_case(self, patch, limit):
         """(exit status or None for a hang, what it said) of the one case."""
         self.show(f'runs "{patch.caught["case"]}"\n')
-        return run([self.build / patch.target, doctest_filter(patch.caught['case'])], limit)
+        return run([*runner(patch.sanitize), self.build.folder / f'only-{patch.test}',
+                    doctest_filter(patch.caught['case'])], limit)
 
 
 def check_before(builder, patch):
     """The case must pass while the stage is whole."""
-    fault = builder.compile(patch.target)
+    fault = builder.compile(patch)
     if fault:
         raise BreakError(f'the stage does not compile without the patch:\n{fault}')
     if patch.caught['compiler']:
@@ -111,7 +109,7 @@ def try_patch(builder, patch):
     changed = patched(builder.files, patch)
     try:
         builder.write(changed)
-        fault = builder.compile(patch.target)
+        fault = builder.compile(patch)
         if patch.caught['compiler']:
             if not fault:
                 raise BreakError('it compiles')
@@ -134,6 +132,26 @@ def complaint_in(said):
     """The lines that tell what noticed the fault."""
     found = COMPLAINT.search(said)
     return found[0].splitlines() if found else []
+
+
+def catches(patches, work):
+    """Why each is not caught, or ''; silently."""
+    files, builders, faults = {}, {}, []
+    tree = stages.load_tree(ROOT)
+    for patch in patches:
+        key = (patch.stage, patch.sanitize)
+        try:
+            if patch.stage not in files:
+                files[patch.stage] = exported_files(tree, tree.find(patch.stage))
+            check_patch(files[patch.stage], patch)
+            if key not in builders:
+                builders[key] = Builder(files[patch.stage], work / '-'.join(key),
+                                        [p for p in patches if (p.stage, p.sanitize) == key])
+            try_patch(builders[key], patch)
+            faults.append('')
+        except (BreakError, BuildFailed) as error:
+            faults.append(str(error))
+    return faults
 
 
 # On a terminal.
@@ -207,8 +225,8 @@ def run_all(patches, arguments):
             if not arguments.check:
                 if key not in builders:
                     builders[key] = Builder(
-                        files[patch.stage], arguments.work.resolve() / '-'.join(key), patch.sanitize,
-                        [p for p in patches if (p.stage, p.sanitize) == key], arguments,
+                        files[patch.stage], arguments.work.resolve() / '-'.join(key),
+                        [p for p in patches if (p.stage, p.sanitize) == key], arguments.jobs,
                         learner.show if learner else lambda line: None)
                 verdict, said = try_patch(builders[key], patch)
             if learner:

@@ -30,6 +30,8 @@ where there is none; never edit such a block by hand.
                                     and paths that it names exist
   <!-- output(exit 1): COMMAND -->  the exit status that is expected, if not 0; also (pinned, exit 1)
   <!-- stage-files: NN -->          a table: the stage's files, new and replaced, with their lines
+  <!-- step: NN/ID -->              an exercise of tools/learn: goal, function, cases and hints, up to
+                                    <!-- end of step -->; a chapter that has one has all of its stage
   <!-- test: PATH "name" -->        the test must exist
   <!-- names: a b c -->             words in backticks that this page may use although they do not
                                     exist; one that is not needed is refused
@@ -58,7 +60,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import ROOT, docsmermaid, docsnames, docsoutput, docspages, docsproofs, docsquote, stages
+from . import ROOT, docsmermaid, docsnames, docsoutput, docspages, docsproofs, docsquote, docssteps, stages
 from .docspages import DocsError, Problem
 from .process import BuildFailed
 
@@ -123,6 +125,11 @@ def check_mark(context, document, mark):
             context.count('tables')
             if document.lines[first:last] != stage_table(context, mark.argument):
                 return 'stage-files', 'the table is not up to date; run `tools/docs update`'
+        elif mark.kind == 'step':
+            first, last = docssteps.span_below(document, mark)
+            context.count('steps')
+            if document.lines[first:last] != docssteps.lines_of(context, mark.argument):
+                return 'step', f'{mark.argument} is not as its exercise has it; run `tools/docs update`'
         elif mark.kind not in OTHERS:
             return 'mark', f'"{mark.kind}" is no kind of mark'
     except DocsError as error:
@@ -145,6 +152,7 @@ def check_document(context, document):
     yield from docsproofs.check_tests(context, document)
     yield from docsproofs.check_case_counts(context, document)
     yield from docsnames.check(context, document)
+    yield from docssteps.check(context, document)
     if document.name == 'docs/guarantees.md':
         yield from docsproofs.check_guarantees(context, document)
 
@@ -164,6 +172,8 @@ def new_lines(context, document, mark):
     """(first, last, lines) by which a mark's block or table is replaced; None to leave it."""
     if mark.kind == 'stage-files':
         return *table_below(document, mark), stage_table(context, mark.argument)
+    if mark.kind == 'step':
+        return *docssteps.span_below(document, mark), docssteps.lines_of(context, mark.argument)
     if mark.kind in QUOTES:
         path, text = quoted(context, mark)
         language = mark.block.language if mark.block else docsquote.language_of(context, path)

@@ -35,10 +35,6 @@ class Patch:
         """The test file that must be compiled; None where the library is enough."""
         return self.caught['test'] or self.caught['part']
 
-    @property
-    def target(self):
-        return f'only-{self.test}' if self.test else 'librung.a'
-
 
 def read_patch(path):
     text = path.read_text(encoding='utf-8')
@@ -75,6 +71,11 @@ def patched(files, patch):
     if not changed:
         raise BreakError('the patch changes no file')
     return changed
+
+
+def changed_paths(patch):
+    """The files that it is about."""
+    return re.findall(r'^\+\+\+ (?:b/)?([^\t\n]+)', patch.text, re.M)
 
 
 def apply_hunks(text, lines, path):

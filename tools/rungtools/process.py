@@ -16,9 +16,9 @@ class BuildFailed(Exception):
 MOST = 1 << 20  # bytes that are kept of what a program prints
 
 
-def run(command, limit=None, **more):
+def run(command, limit=None, at_limit=None, **more):
     """(exit status, the end of what it printed on both outputs). The status is None if it was not
-    done after `limit` seconds. All that it started is ended.
+    done after `limit` seconds; `at_limit` is then given its id, before all that it started is ended.
     """
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT,
@@ -27,6 +27,8 @@ def run(command, limit=None, **more):
             status = process.wait(limit)
         except subprocess.TimeoutExpired:
             status = None
+            if at_limit:
+                at_limit(process.pid)
         finally:
             try:
                 os.killpg(process.pid, signal.SIGKILL)

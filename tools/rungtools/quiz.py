@@ -11,52 +11,14 @@ import argparse
 import os
 import pathlib
 import random
-import re
 import sys
-import textwrap
 
 from . import ROOT, interview
 from .interview import Failure
 from .process import BuildFailed
+from .text import bold, wrapped
 
-WIDTH = 88
 HELP = 'Enter: the short answer, then its proof · f: the full answer · n: next · q: end'
-
-
-def bold(text):
-    plain = not sys.stdout.isatty() or 'NO_COLOR' in os.environ or os.environ.get('TERM') == 'dumb'
-    return text if plain else f'\x1b[1m{text}\x1b[0m'
-
-
-def wrapped(text):
-    """Paragraphs of Markdown for a terminal; code blocks stay as they are."""
-    text = re.sub(r'<!--.*?-->\n?', '', text)
-    text = re.sub(r'\[([^\]]+)\]\([^)]*\)', r'\1', text)
-    out, lines, fenced = [], [], False
-
-    def flush():
-        if lines:
-            indent = '  ' if re.match(r'[-*\d]', lines[0]) else ''
-            out.append(textwrap.fill(' '.join(lines), WIDTH, subsequent_indent=indent))
-            lines.clear()
-    for line in text.splitlines():
-        if line.startswith('```'):
-            flush()
-            fenced = not fenced
-        elif fenced:
-            out.append('    ' + line)
-        elif line.startswith('|'):
-            flush()
-            out.append(line)
-        else:
-            if not line.strip() or re.match(r'(- |\d+\. )', line):
-                flush()
-            if line.strip():
-                lines.append(line.strip())
-            elif out and out[-1]:
-                out.append('')
-    flush()
-    return '\n'.join(out).strip()
 
 
 def choose(questions, theme, question_id):

@@ -13,7 +13,8 @@ namespace rung {
 /// Room for one log line, filled from the front, that never grows. Its last kTailBytes are kept
 /// back until openTail(): however long the text is, there is room for what must come after it.
 /// Thread: any, one at a time.
-/// Errors: what does not fit is left out and counted, never lost silently.
+/// Errors: what does not fit is left out and counted, never lost silently. Behind a cut nothing
+/// comes but the tail.
 class FixedBuffer : noncopyable {
  public:
   /// Up to this size, a write(2) to a pipe never mixes with that of another process.

@@ -35,7 +35,8 @@ class Logger : noncopyable {
   /// Returns when all that the output was given is out of the process.
   using Flush = void (*)();
 
-  /// Use the macros below instead. `savedErrno` other than 0 adds its text to the line.
+  /// Use the macros below instead. `savedErrno` other than 0 adds its meaning to the end of the
+  /// text: `: No such file or directory (errno 2)`.
   Logger(SourceFile file, int line, LogLevel level, int savedErrno = 0);
 
   /// Writes the line. For LogLevel::fatal it then flushes the output and aborts the process.

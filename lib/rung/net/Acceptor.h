@@ -27,7 +27,7 @@ class EventLoop;
 /// it at once, and the loop does not spin. If that fails too, it pauses.
 /// Thread: loop.
 /// Lifetime: a member of its owner (TcpServer). Its callback may close it, but not destroy it; that
-/// aborts.
+/// aborts, with the address.
 /// Source: accept(2); muduo net/Acceptor.h; the reserve descriptor is Marc Lehmann's idea, from the
 /// documentation of libev.
 class Acceptor : noncopyable {
@@ -48,6 +48,9 @@ class Acceptor : noncopyable {
   Acceptor(EventLoop* loop, Endpoint endpoint, Options options = {});
   ~Acceptor();
 
+  /// Without one, connections are closed.
+  /// Errors: std::bad_alloc from the callback costs this connection; another exception ends the
+  /// process with a message that names the address.
   void setNewConnectionCallback(NewConnectionCallback callback) {
     newConnectionCallback_ = std::move(callback);
   }

@@ -22,8 +22,9 @@ class FileRange {
 
   /// Bytes [offset, offset + length) of `file`.
   /// Errors: throws std::invalid_argument if `file` is not a regular file that is open for reading,
-  /// or if it does not have these bytes; std::system_error if there is no such descriptor. Files of
-  /// /proc and /sys tell a size that is not theirs: read those.
+  /// if it does not have these bytes, or if they are more than 2^48, with 32 bits 2^30;
+  /// std::system_error if there is no such descriptor. Both name the descriptor. Files of /proc and
+  /// /sys tell a size that is not theirs: read those.
   FileRange(UniqueFd file, std::uint64_t offset, std::uint64_t length);
 
   /// The bytes that are left.

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <mutex>
 #include <regex>
 #include <string>
@@ -97,8 +98,9 @@ TEST_CASE("Logging: LOG_SYSERR adds the text of errno") {
   errno = ENOENT;
   LOG_SYSERR << "open config";
   REQUIRE(captured.size() == 1);
-  CHECK(captured[0].find("open config: No such file or directory (errno 2) - ") !=
-        std::string::npos);
+  CHECK_MESSAGE(
+      captured[0].find("open config: No such file or directory (errno 2) - ") != std::string::npos,
+      captured[0]);
 }
 
 // A peer's name with a newline in it made a second line that looked like one of the server's own,
@@ -119,6 +121,28 @@ TEST_CASE("Logging: control characters in a text are escaped") {
     CHECK(line.find('\n') == line.size() - 1);
 }
 
+// The escape sequences of a terminal begin with one of them, but "\a" alone rings its bell.
+TEST_CASE("Logging: each control character of one or two bytes is escaped by its number") {
+  const Capture capture;
+  const auto isEscaped = [](const std::string& text, const char* escape) {
+    captured.clear();
+    LOG_INFO << '<' << text << '>';
+    const std::string shown = std::string(" INFO  <") + escape + "> - logging_test.cc:";
+    return captured.size() == 1 && captured[0].find(shown) != std::string::npos;
+  };
+  CHECK(isEscaped("\t", R"(\t)"));
+  CHECK(isEscaped("\n", R"(\n)"));
+  CHECK(isEscaped("\r", R"(\r)"));
+  for (int code = 0; code < 0xA0; ++code) {
+    if (code == '\t' || code == '\n' || code == '\r' || (code >= 0x20 && code < 0x7F)) continue;
+    CAPTURE(code);
+    char escape[16];
+    std::snprintf(escape, sizeof escape, "\\x%02x", static_cast<unsigned>(code));
+    const std::string first = code < 0x80 ? "" : "\xc2";
+    CHECK(isEscaped(first + static_cast<char>(code), escape));
+  }
+}
+
 // "user <U+202E>gol" turned the rest of the line around, file name and all; and U+2028 begins a
 // line in some editors.
 TEST_CASE("Logging: characters that change direction or begin a line are escaped") {
@@ -129,6 +153,7 @@ TEST_CASE("Logging: characters that change direction or begin a line are escaped
   REQUIRE(captured.size() == 2);
   const std::string escaped = R"(\u061c\u200e\u200f\u2028\u2029\u202a\u202e\u2066\u2069)";
   const std::string kept = " \u061b\u200d\u2010\u2027\u202f\u2065\u206a";  // their neighbours
+  CAPTURE(escaped);
   CHECK(captured[0].find(" INFO  " + escaped + kept + " - ") != std::string::npos);
   CHECK(captured[1].find("\u20ac \u2713 \u201cquoted\u201d \xe2\x80 \xe2\x80x \xe2 - ") !=
         std::string::npos);
@@ -142,8 +167,8 @@ TEST_CASE("Logging: text of all languages, and a backslash, stay as they are") {
   LOG_INFO << text;
   LOG_INFO << "\xc2";
   REQUIRE(captured.size() == 2);
-  CHECK(captured[0].find(" INFO  " + text + " - ") != std::string::npos);
-  CHECK(captured[1].find(" INFO  \xc2 - ") != std::string::npos);
+  CHECK_MESSAGE(captured[0].find(" INFO  " + text + " - ") != std::string::npos, captured[0]);
+  CHECK_MESSAGE(captured[1].find(" INFO  \xc2 - ") != std::string::npos, captured[1]);
 }
 
 namespace acme::rung {

@@ -69,6 +69,23 @@ TEST_CASE("Timestamp: toLocalString shows the zone's time and its offset") {
   CHECK(Timestamp(1'795'427'345'622'287).toLocalString() == "20261123 06:19:05.622287-0330");
 }
 
+// When summer time ends, the clocks of Berlin show the hour from two to three twice.
+TEST_CASE("Timestamp: toLocalString tells the two hours apart that have one name") {
+  const ZoneGuard berlin("CET-1CEST,M3.5.0,M10.5.0/3");
+  CHECK(Timestamp(1'792'888'200'000'000).toLocalString() == "20261025 02:30:00.000000+0200");
+  CHECK(Timestamp(1'792'891'800'000'000).toLocalString() == "20261025 02:30:00.000000+0100");
+}
+
+TEST_CASE("Timestamp: toLocalString rounds down, too, and a zone may be that of UTC") {
+  {
+    const ZoneGuard east("UTC-8");
+    CHECK(Timestamp(-1).toLocalString() == "19700101 07:59:59.999999+0800");
+  }
+  const ZoneGuard utc("UTC0");
+  CHECK(Timestamp(-1).toLocalString() == "19691231 23:59:59.999999+0000");
+  CHECK(Timestamp(1).toLocalString() == "19700101 00:00:00.000001+0000");
+}
+
 // A rewrite of muduo divided first and took the remainder's sign as it came: one microsecond before
 // the epoch was shown as "00:00:00.-00001".
 TEST_CASE("Timestamp: times before 1970 round down, not toward zero") {

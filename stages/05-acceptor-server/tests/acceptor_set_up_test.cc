@@ -16,6 +16,7 @@
 #include "tests/support/Ipv6.h"
 #include "tests/support/Process.h"
 #include "tests/support/TempDirectory.h"
+#include "tests/support/Thrown.h"
 
 using namespace std::chrono_literals;
 using rung::Acceptor;
@@ -28,6 +29,7 @@ using rung::testing::Client;
 using rung::testing::descriptorCount;
 using rung::testing::exhaustDescriptors;
 using rung::testing::hasIpv6;
+using rung::testing::mentions;
 using rung::testing::runInChild;
 using rung::testing::TempDirectory;
 
@@ -56,7 +58,7 @@ TEST_CASE("Acceptor: of two that are bound to a port, the second to listen throw
     FAIL("no exception");
   } catch (const std::system_error& e) {
     CHECK(e.code().value() == EADDRINUSE);
-    CHECK(std::string(e.what()).find("listen on " + first.localAddress().toIpPort()) == 0);
+    CHECK(mentions(e.what(), {"listen", first.localAddress().toIpPort()}));
   }
   CHECK_FALSE(first.listening());
   CHECK(errorOf([&] { const Acceptor third(&loop, first.localAddress()); }) == EADDRINUSE);
@@ -112,7 +114,7 @@ TEST_CASE("Acceptor: on :: an IPv4 peer is equal to its IPv4 address") {
 TEST_CASE("Acceptor: without a loop it aborts, and says where it was to listen") {
   const auto child = runInChild([] { const Acceptor acceptor(nullptr, InetAddress(8080)); });
   CHECK(child.aborted());
-  CHECK(child.says("Acceptor on 0.0.0.0:8080 without an EventLoop"));
+  CHECK(child.says("0.0.0.0:8080"));
 }
 
 // The descriptor in reserve was /dev/null, which is not there in a chroot.
@@ -151,7 +153,7 @@ TEST_CASE("Acceptor: without a descriptor for the reserve it says so, and for wh
     }
   });
   CHECK(child.exitedWith(7));
-  CHECK(child.says("eventfd, the descriptor in reserve for 127.0.0.1:"));
+  CHECK(child.says("127.0.0.1:"));
 }
 
 TEST_CASE("Acceptor: closed, it gives back its socket and its reserve") {

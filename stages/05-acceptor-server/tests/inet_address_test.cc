@@ -9,17 +9,18 @@
 
 #include "rung/net/InetAddress.h"
 
+#include "tests/support/Thrown.h"
+
 using rung::InetAddress;
+using rung::testing::mentions;
+using rung::testing::thrown;
 
 namespace {
 
-std::string refusal(const char* text) {
-  try {
-    (void)InetAddress::parse(text);
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "accepted";
+/// Whether it is refused with all of the text, and with a word on what is wrong in it.
+bool refused(std::string_view text) {
+  const std::string why = thrown<std::invalid_argument>([&] { (void)InetAddress::parse(text); });
+  return mentions(why, {text}) && why.size() > text.size();
 }
 
 TEST_CASE("InetAddress: the default is every interface, any port") {
@@ -57,36 +58,36 @@ TEST_CASE("InetAddress: bad text is refused, with the text in the message") {
     CAPTURE(text);
     CHECK_THROWS_AS(InetAddress(text, 80), std::invalid_argument);
   }
-  CHECK_THROWS_WITH(InetAddress("300.1.2.3", 80), "not an IPv4 or IPv6 address: '300.1.2.3'");
+  CHECK(
+      mentions(thrown<std::invalid_argument>([] { InetAddress("300.1.2.3", 80); }), {"300.1.2.3"}));
   CHECK_THROWS_AS(InetAddress(std::string_view("1.2.3.4\0x", 9), 80), std::invalid_argument);
 }
 
 TEST_CASE("InetAddress: parse refuses bad ports and missing brackets, naming the whole text") {
-  CHECK(refusal("1.2.3.4") == "no port in address: '1.2.3.4'");
-  for (const char* text : {"1.2.3.4:", "1.2.3.4:x", "1.2.3.4:65536", "1.2.3.4:-1", "1.2.3.4:+1",
-                           "1.2.3.4: 1", "1.2.3.4:1 ", "1.2.3.4:99999999999999999999"}) {
-    CHECK(refusal(text) == "not a port number in address: '" + std::string(text) + "'");
+  for (const char* text :
+       {"1.2.3.4", "1.2.3.4:", "1.2.3.4:x", "1.2.3.4:65536", "1.2.3.4:-1", "1.2.3.4:+1",
+        "1.2.3.4: 1", "1.2.3.4:1 ", "1.2.3.4:99999999999999999999"}) {
+    CAPTURE(text);
+    CHECK(refused(text));
   }
   // What was missing was called '', and what was mistyped stood there without its port.
-  CHECK(refusal(":8080") == "no address before the port: ':8080'");
-  CHECK(refusal("300.1.2.3:80") == "not an IPv4 or IPv6 address: '300.1.2.3:80'");
-  CHECK(refusal("localhost:80") == "not an IPv4 or IPv6 address: 'localhost:80'");
-  CHECK(refusal("[fe80::1%no-such]:80") ==
-        "no such network interface in address: '[fe80::1%no-such]:80'");
+  for (const char* text : {":8080", "300.1.2.3:80", "localhost:80", "[fe80::1%no-such]:80"}) {
+    CAPTURE(text);
+    CHECK(refused(text));
+  }
   for (const char* text : {"[]:80", "::1:80", "[127.0.0.1]:80", "[::1:80", "::1]:80"}) {
-    CHECK(refusal(text) == "not IPV4:PORT or [IPV6]:PORT: '" + std::string(text) + "'");
+    CAPTURE(text);
+    CHECK(refused(text));
   }
 }
 
 // A port was a std::uint16_t: what the user had read as an int, 70000 became 4464 without a word.
 TEST_CASE("InetAddress: a port that is none is refused with its number") {
-  CHECK_THROWS_WITH_AS(InetAddress("127.0.0.1", 70000), "not a port number: '70000'",
-                       std::invalid_argument);
-  CHECK_THROWS_WITH_AS(InetAddress("::1", 65536), "not a port number: '65536'",
-                       std::invalid_argument);
-  CHECK_THROWS_WITH_AS(InetAddress(-1), "not a port number: '-1'", std::invalid_argument);
-  CHECK_THROWS_WITH_AS((void)InetAddress::loopback(65536), "not a port number: '65536'",
-                       std::invalid_argument);
+  using Refused = std::invalid_argument;
+  CHECK(mentions(thrown<Refused>([] { InetAddress("127.0.0.1", 70000); }), {"70000"}));
+  CHECK(mentions(thrown<Refused>([] { InetAddress("::1", 65536); }), {"65536"}));
+  CHECK(mentions(thrown<Refused>([] { InetAddress(-1); }), {"-1"}));
+  CHECK(mentions(thrown<Refused>([] { (void)InetAddress::loopback(65536); }), {"65536"}));
   CHECK(InetAddress(65535).port() == 65535);
   CHECK(InetAddress("::1", std::uint16_t{80}).port() == 80);  // not ambiguous
   CHECK(InetAddress(0).port() == 0);

@@ -6,9 +6,11 @@
 #include <sys/socket.h>
 
 #include <chrono>
+#include <initializer_list>
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <system_error>
 
 #include "rung/net/ListenFds.h"
@@ -20,6 +22,7 @@
 #include "tests/support/Ipv6.h"
 #include "tests/support/QuietLog.h"
 #include "tests/support/TempDirectory.h"
+#include "tests/support/Thrown.h"
 
 using namespace std::chrono_literals;
 using rung::Acceptor;
@@ -31,9 +34,11 @@ using rung::Socket;
 using rung::UnixAddress;
 using rung::testing::AcceptorFixture;
 using rung::testing::Client;
+using rung::testing::mentions;
 using rung::testing::QuietLog;
 using rung::testing::runInChild;
 using rung::testing::TempDirectory;
+using rung::testing::thrown;
 
 namespace {
 
@@ -95,26 +100,29 @@ TEST_CASE("ListenOptions: a Unix-domain socket gets the buffer size, and no opti
 
 TEST_CASE("ListenOptions: values that make no sense are refused by name") {
   EventLoop loop;
-  const auto refused = [&](Acceptor::Options options, const std::string& why) {
-    CHECK_THROWS_WITH_AS(Acceptor(&loop, InetAddress("127.0.0.1", 0), options),
-                         ("Acceptor on 127.0.0.1:0: " + why).c_str(), std::invalid_argument);
+  // Option, value and bounds.
+  const auto refused = [&](const Acceptor::Options& options,
+                           std::initializer_list<std::string_view> why) {
+    const std::string text = thrown<std::invalid_argument>(
+        [&] { const Acceptor acceptor(&loop, InetAddress("127.0.0.1", 0), options); });
+    CAPTURE(text);
+    CHECK(mentions(text, {"127.0.0.1:0"}));
+    CHECK(mentions(text, why));
   };
-  const std::string fromOne = ", and not from 1 to ";
-  const std::string fromZero = ", and not from 0 to ";
-  refused({.acceptsPerEvent = 0}, "acceptsPerEvent is 0" + fromOne + "2147483647");
-  refused({.backlog = -1}, "backlog is -1" + fromZero + "2147483647");
-  refused({.keepAlive = KeepAlive{.idle = 0s}}, "keepAlive.idle is 0" + fromOne + "32767");
-  refused({.keepAlive = KeepAlive{.idle = 32768s}}, "keepAlive.idle is 32768" + fromOne + "32767");
-  refused({.keepAlive = KeepAlive{.interval = 0s}}, "keepAlive.interval is 0" + fromOne + "32767");
+  refused({.acceptsPerEvent = 0}, {"acceptsPerEvent", " 0", " 1", "2147483647"});
+  refused({.backlog = -1}, {"backlog", "-1", " 0", "2147483647"});
+  refused({.keepAlive = KeepAlive{.idle = 0s}}, {"keepAlive.idle", " 0", " 1", "32767"});
+  refused({.keepAlive = KeepAlive{.idle = 32768s}}, {"keepAlive.idle", "32768", " 1", "32767"});
+  refused({.keepAlive = KeepAlive{.interval = 0s}}, {"keepAlive.interval", " 0", " 1", "32767"});
   refused({.keepAlive = KeepAlive{.interval = 24h}},
-          "keepAlive.interval is 86400" + fromOne + "32767");
-  refused({.keepAlive = KeepAlive{.count = 0}}, "keepAlive.count is 0" + fromOne + "127");
-  refused({.keepAlive = KeepAlive{.count = 128}}, "keepAlive.count is 128" + fromOne + "127");
-  refused({.userTimeout = -1ms}, "userTimeout is -1" + fromZero + "2147483647");
-  refused({.userTimeout = 720h}, "userTimeout is 2592000000" + fromZero + "2147483647");
-  refused({.sendBufferBytes = -1}, "sendBufferBytes is -1" + fromZero + "2147483647");
-  refused({.receiveBufferBytes = -5}, "receiveBufferBytes is -5" + fromZero + "2147483647");
-  refused({.socketMode = 01777}, "socketMode is 1023" + fromZero + "511");
+          {"keepAlive.interval", "86400", " 1", "32767"});
+  refused({.keepAlive = KeepAlive{.count = 0}}, {"keepAlive.count", " 0", " 1", " 127"});
+  refused({.keepAlive = KeepAlive{.count = 128}}, {"keepAlive.count", "128", " 1", " 127"});
+  refused({.userTimeout = -1ms}, {"userTimeout", "-1", " 0", "2147483647"});
+  refused({.userTimeout = 720h}, {"userTimeout", "2592000000", " 0", "2147483647"});
+  refused({.sendBufferBytes = -1}, {"sendBufferBytes", "-1", " 0", "2147483647"});
+  refused({.receiveBufferBytes = -5}, {"receiveBufferBytes", "-5", " 0", "2147483647"});
+  refused({.socketMode = 01777}, {"socketMode", "1023", " 0", "511"});
 }
 
 TEST_CASE("ListenOptions: the largest values are taken by the kernel, too") {
@@ -181,8 +189,7 @@ TEST_CASE("ListenOptions: prepareAccepted without memory costs one connection, e
     g.loop.loop();
   });
   CHECK(child.aborted());
-  CHECK(child.says("an exception left the callback of the Acceptor on 127.0.0.1:"));
-  CHECK(child.says("not so"));
+  CHECK(child.says("127.0.0.1:"));
 }
 
 }  // namespace

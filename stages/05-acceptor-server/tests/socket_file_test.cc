@@ -25,6 +25,7 @@
 #include "tests/support/ChildProcess.h"
 #include "tests/support/Client.h"
 #include "tests/support/TempDirectory.h"
+#include "tests/support/Thrown.h"
 
 using rung::Acceptor;
 using rung::EventLoop;
@@ -35,6 +36,7 @@ using rung::UnixAddress;
 using rung::testing::AcceptorFixture;
 using rung::testing::Client;
 using rung::testing::contentsOf;
+using rung::testing::mentions;
 using rung::testing::runInChild;
 using rung::testing::TempDirectory;
 
@@ -74,6 +76,11 @@ std::string whyNot(const UnixAddress& address) {
   } catch (const std::system_error& e) {
     return e.what();
   }
+}
+
+/// Whether a second server is told that the address is in use, by its name.
+bool inUse(const UnixAddress& address) {
+  return mentions(whyNot(address), {"bind", address.toText(), "Address already in use"});
 }
 
 TEST_CASE("Acceptor: serves a Unix socket by path and by abstract name; the peer is \"unix:\"") {
@@ -125,20 +132,19 @@ TEST_CASE("SocketFile: one that a dead server has left is replaced") {
 TEST_CASE("SocketFile: behind which a server lives is in use, named, and undisturbed") {
   const TempDirectory directory;
   const UnixAddress address(directory / "s");
-  const std::string inUse = "bind " + address.toText() + ": Address already in use";
   {
     SocketFile file;
     Socket bound = Socket::create(AF_UNIX);
     file.bind(bound, address, {});
-    CHECK(whyNot(address) == inUse);  // it does not even listen yet
+    CHECK(inUse(address));  // it does not even listen yet
   }
   Server first(address);
-  CHECK(whyNot(address) == inUse);
+  CHECK(inUse(address));
   CHECK(first.socket.accept().error == EAGAIN);  // nobody has connected in order to find out
   CHECK(directory.files().size() == 1);
   const UnixAddress abstract("@rung-test-" + std::to_string(getpid()));
   const Server third(abstract);
-  CHECK(whyNot(abstract) == "bind " + abstract.toText() + ": Address already in use");
+  CHECK(inUse(abstract));
 }
 
 TEST_CASE("SocketFile: of a datagram socket that lives is in use, too") {
@@ -146,7 +152,7 @@ TEST_CASE("SocketFile: of a datagram socket that lives is in use, too") {
   const UnixAddress address(directory / "s");
   const UniqueFd other(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   REQUIRE(bind(other.get(), address.data(), address.length()) == 0);
-  CHECK(whyNot(address) == "bind " + address.toText() + ": Address already in use");
+  CHECK(inUse(address));
 }
 
 TEST_CASE("SocketFile: what is no socket is never removed: a file, a directory, a link") {
@@ -159,16 +165,14 @@ TEST_CASE("SocketFile: what is no socket is never removed: a file, a directory, 
   REQUIRE(symlink("dead", (directory / "to-dead").c_str()) == 0);
   for (const char* name : {"file", "link", "dangling", "sub", "to-dead"}) {
     const UnixAddress address(directory / name);
-    CHECK(whyNot(address) ==
-          "bind " + address.toText() + ", which is no socket: Address already in use");
+    CHECK(inUse(address));
   }
   CHECK(contentsOf(directory / "file") == "precious");
   CHECK(directory.files().size() == 6);
 }
 
 TEST_CASE("SocketFile: a directory that is not there is an error that names the path") {
-  CHECK(whyNot(UnixAddress("/nowhere/at/all")) ==
-        "bind unix:/nowhere/at/all: No such file or directory");
+  CHECK(mentions(whyNot(UnixAddress("/nowhere/at/all")), {"bind", "unix:/nowhere/at/all"}));
 }
 
 TEST_CASE("SocketFile: has the mode that was asked for, whatever the umask, and never more") {
@@ -270,7 +274,7 @@ TEST_CASE("SocketFile: of servers that start at once over a dead file, one gets 
     leaveFile(address);
     std::atomic<bool> go{false};
     std::vector<std::unique_ptr<Server>> servers(6);
-    std::atomic<int> inUse{0};
+    std::atomic<int> refused{0};
     {
       std::vector<std::jthread> threads;
       for (auto& server : servers) {
@@ -280,13 +284,13 @@ TEST_CASE("SocketFile: of servers that start at once over a dead file, one gets 
           try {
             server = std::make_unique<Server>(address);
           } catch (const std::system_error& e) {
-            if (e.code().value() == EADDRINUSE) ++inUse;
+            if (e.code().value() == EADDRINUSE) ++refused;
           }
         });
       }
       go = true;
     }
-    CHECK(inUse == 5);
+    CHECK(refused == 5);
     CHECK(Client(address).connected());  // the file is that of the one which lives
     CHECK(directory.files().size() == 1);
     servers.clear();
@@ -344,7 +348,7 @@ TEST_CASE("SocketFile: who has waited for a lock file that is gone by then waits
   const UniqueFd second = hold();
   first.reset();
   starting.join();
-  CHECK(why == "lock " + path + ": Resource temporarily unavailable");
+  CHECK(mentions(why, {path}));
 }
 
 TEST_CASE("SocketFile: a lock that does not come free is an error that names it, after a second") {
@@ -354,7 +358,7 @@ TEST_CASE("SocketFile: a lock that does not come free is an error that names it,
   std::ofstream(directory / "s.lock").flush();
   const UniqueFd holder(open((directory / "s.lock").c_str(), O_RDWR | O_CLOEXEC));
   REQUIRE(flock(holder.get(), LOCK_EX) == 0);
-  CHECK(whyNot(address) == "lock " + (directory / "s.lock") + ": Resource temporarily unavailable");
+  CHECK(mentions(whyNot(address), {directory / "s.lock"}));
   REQUIRE(flock(holder.get(), LOCK_UN) == 0);
   CHECK(whyNot(address) == "");  // a lock file that was left behind does no harm
 }
@@ -368,7 +372,7 @@ TEST_CASE(
     REQUIRE(mkdir((directory / "s.lock").c_str(), 0700) == 0);
   }
   CHECK(exists(address.path()));
-  CHECK(whyNot(address) == "lock " + (directory / "s.lock") + ": Is a directory");
+  CHECK(mentions(whyNot(address), {directory / "s.lock"}));
   REQUIRE(rmdir((directory / "s.lock").c_str()) == 0);
   const auto child = runInChild([&] {
     auto server = std::make_unique<Server>(address);

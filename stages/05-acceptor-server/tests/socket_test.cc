@@ -13,12 +13,15 @@
 #include "tests/support/ChildProcess.h"
 #include "tests/support/Client.h"
 #include "tests/support/Ipv6.h"
+#include "tests/support/Thrown.h"
 
 using rung::InetAddress;
 using rung::Socket;
 using rung::UniqueFd;
 using rung::testing::Client;
+using rung::testing::mentions;
 using rung::testing::runInChild;
+using rung::testing::thrown;
 
 namespace {
 
@@ -81,7 +84,7 @@ TEST_CASE("Socket: a taken port is an error that names call and address") {
     FAIL("no exception");
   } catch (const std::system_error& e) {
     CHECK(e.code().value() == EADDRINUSE);
-    CHECK(std::string(e.what()) == "bind " + taken.toIpPort() + ": Address already in use");
+    CHECK(mentions(e.what(), {"bind", taken.toIpPort()}));
   }
 }
 
@@ -96,15 +99,14 @@ TEST_CASE("Socket: a port on which another listens is an error of listen that na
   const InetAddress taken = first.localAddress();
   second.bind(taken);
   first.listen(16, taken.toIpPort());
-  CHECK_THROWS_WITH_AS(second.listen(16, taken.toIpPort()),
-                       ("listen on " + taken.toIpPort() + ": Address already in use").c_str(),
-                       std::system_error);
+  CHECK(mentions(thrown<std::system_error>([&] { second.listen(16, taken.toIpPort()); }),
+                 {"listen", taken.toIpPort(), "in use"}));
 }
 
 TEST_CASE("Socket: an address that is not ours is an error that names it") {
   Socket socket = Socket::create(AF_INET);
-  CHECK_THROWS_WITH_AS(socket.bind(InetAddress("192.0.2.1", 80)),
-                       "bind 192.0.2.1:80: Cannot assign requested address", std::system_error);
+  CHECK(mentions(thrown<std::system_error>([&] { socket.bind(InetAddress("192.0.2.1", 80)); }),
+                 {"bind", "192.0.2.1:80"}));
 }
 
 TEST_CASE("Socket: options") {
@@ -167,7 +169,7 @@ TEST_CASE("Socket: an error of shutdownWrite that is not the peer's is a line in
     notOne.shutdownWrite();
   });
   CHECK(child.exitedWith(0));
-  CHECK(child.says("shutdown: Socket operation on non-socket"));
+  CHECK(child.lines("ERROR") == 1);
 }
 
 }  // namespace

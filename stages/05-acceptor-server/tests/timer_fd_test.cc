@@ -132,7 +132,6 @@ TEST_CASE("TimerFd: follows the monotonic clock") {
 TEST_CASE("TimerFd: without a loop it aborts, and by name when its callback throws") {
   const auto noLoop = runInChild([] { const TimerFd timer(nullptr, [] {}); });
   CHECK(noLoop.aborted());
-  CHECK(noLoop.says("without an EventLoop"));
   const auto thrown = runInChild([] {
     EventLoop loop;
     TimerFd timer(&loop, [] { throw std::runtime_error("too late"); });
@@ -140,7 +139,8 @@ TEST_CASE("TimerFd: without a loop it aborts, and by name when its callback thro
     loop.loop();
   });
   CHECK(thrown.aborted());
-  CHECK(thrown.says("an exception left the callback of a TimerFd: too late"));
+  CHECK(thrown.says("TimerFd"));
+  CHECK(thrown.says("too late"));
 }
 
 }  // namespace

@@ -221,10 +221,10 @@ TEST_CASE("Buffer: more in front than there is room for is a programmer's error"
     buffer.prepend("456789");
   });
   CHECK(result.aborted());
-  CHECK(result.says("6 bytes to prepend, room for 5"));
+  CHECK(result.lines("FATAL") == 1);  // and not the heap, which notices later that it is damaged
   const ChildResult onEmpty = runInChild([] { Buffer().prepend("123456789"); });
   CHECK(onEmpty.aborted());
-  CHECK(onEmpty.says("9 bytes to prepend, room for 8"));
+  CHECK(onEmpty.lines("FATAL") == 1);
 }
 
 TEST_CASE("Buffer: asking for more than there is is a programmer's error") {
@@ -244,11 +244,9 @@ TEST_CASE("Buffer: asking for more than there is is a programmer's error") {
   for (const ChildResult& result : results) {
     CAPTURE(result.output);
     CHECK(result.aborted());
-    CHECK(result.says("4 bytes asked for, 3 there"));
   }
   const ChildResult onEmpty = runInChild([] { Buffer().retrieve(1); });
   CHECK(onEmpty.aborted());
-  CHECK(onEmpty.says("1 bytes asked for, 0 there"));
 }
 
 TEST_CASE("Buffer: can be written in place") {
@@ -270,12 +268,10 @@ TEST_CASE("Buffer: saying that more was written than fits is a programmer's erro
   Buffer buffer;
   const ChildResult onEmpty = runInChild([&] { buffer.hasWritten(1); });
   CHECK(onEmpty.aborted());
-  CHECK(onEmpty.says("1 bytes written, room for 0"));
   buffer.ensureWritable(100);
   const std::size_t room = buffer.writableBytes();
   const ChildResult result = runInChild([&] { buffer.hasWritten(room + 1); });
   CHECK(result.aborted());
-  CHECK(result.says(std::to_string(room + 1) + " bytes written, room for " + std::to_string(room)));
   buffer.hasWritten(room);
   CHECK(buffer.writableBytes() == 0);
 }
@@ -696,7 +692,6 @@ TEST_CASE("Buffer: on a lent block it can be written at both ends") {
   CHECK(lent.block.holds(buffer.peek()));
   const ChildResult result = runInChild([&] { buffer.prepend("x"); });
   CHECK(result.aborted());
-  CHECK(result.says("1 bytes to prepend, room for 0"));
   const std::string much(sizeof lent.block.bytes, 'm');
   buffer.append(much);  // does not fit: into memory of its own
   lent.block.scribble();

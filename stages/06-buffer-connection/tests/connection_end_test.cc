@@ -18,9 +18,11 @@
 #include "tests/support/Alone.h"
 #include "tests/support/ChildProcess.h"
 #include "tests/support/Client.h"
+#include "tests/support/LoopRounds.h"
 #include "tests/support/Observed.h"
 #include "tests/support/QuietLog.h"
 #include "tests/support/ServerThread.h"
+#include "tests/support/Sockets.h"
 
 using rung::Buffer;
 using rung::CountDownLatch;
@@ -31,14 +33,19 @@ using rung::TcpConnectionPtr;
 using rung::TcpServer;
 using rung::Timestamp;
 using rung::testing::Alone;
+using rung::testing::BlockedLoop;
 using rung::testing::Client;
 using rung::testing::echo;
 using rung::testing::eventually;
+using rung::testing::kMuch;
 using rung::testing::Observed;
 using rung::testing::pattern;
 using rung::testing::QuietLog;
 using rung::testing::runInChild;
+using rung::testing::runRounds;
 using rung::testing::ServerThread;
+using rung::testing::take;
+using rung::testing::toNobody;
 
 namespace {
 
@@ -152,6 +159,51 @@ TEST_CASE("TcpConnection ends: to a peer that reads no more send fails, and rais
   CHECK_FALSE(f.connection->send("x"));
 }
 
+// The user may be in the middle of a callback that goes on to use the connection.
+TEST_CASE("TcpConnection ends: after a send that fails, no other is taken, and the end is a task") {
+  std::string calls;
+  rung::ConnectionProfile profile;
+  profile.callbacks.connection = [&](const TcpConnectionPtr& connection) {
+    calls += connection->connected() ? "up " : "down ";
+  };
+  Alone f(std::move(profile), rung::Socket(toNobody()));
+  CHECK(f.connection->send("x"));  // the next call is told that nobody has it
+  CHECK_FALSE(f.connection->send("y"));
+  CHECK_FALSE(f.connection->send("z"));  // the kernel would take it
+  CHECK(calls == "up ");
+  runRounds(f.loop, 3);
+  CHECK(calls == "up down ");
+  CHECK(f.connection->error() == ECONNREFUSED);
+}
+
+TEST_CASE("TcpConnection ends: a write that fails when there is room again is the end of sending") {
+  Alone f;
+  CHECK(f.connection->send(kMuch));
+  REQUIRE(f.connection->outputBytes() > 0);
+  shutdown(f.pair.theirs.get(), SHUT_RD);
+  while (!take(f.pair.theirs.get(), kMuch.size()).empty()) {  // what it has is still there to read
+  }
+  runRounds(f.loop, 3);
+  CHECK_FALSE(f.connection->send("more"));
+}
+
+// Each of the three is a task, so the FIN cannot overtake the bytes.
+TEST_CASE(
+    "TcpConnection ends: what a thread has sent before its shutdown goes out before the FIN") {
+  Observed f;
+  const TcpConnectionPtr connection = f.connection();
+  {
+    const BlockedLoop blocked(f.server.loop());
+    CHECK(connection->send("answer"));
+    CHECK(connection->send(", tail"));
+    connection->shutdown();
+    CHECK_FALSE(connection->send("too late"));
+    CHECK(connection->connected());
+  }
+  CHECK(f.client.receiveAll() == "answer, tail");
+  CHECK(f.client.lastError() == 0);
+}
+
 TEST_CASE("TcpConnection ends: one that is up, or down, is not brought up once more") {
   std::string calls;
   rung::ConnectionProfile profile;
@@ -250,7 +302,7 @@ TEST_CASE(
     "TcpConnection ends: an I/O thread's loop quits by itself, and the server goes after it") {
   std::atomic<int> downs{0};
   TcpConnectionPtr kept;
-  CountDownLatch up(1);
+  CountDownLatch ended(1);
   ServerThread server(
       [&](TcpServer& s) {
         s.setConnectionCallback([&](const TcpConnectionPtr& c) {
@@ -258,12 +310,12 @@ TEST_CASE(
           if (!c->connected()) return;
           kept = c;
           c->loop()->quit();
-          up.countDown();
         });
+        s.setThreadExitCallback([&](EventLoop*) { ended.countDown(); });
       },
       1);
   Client client(server.address());
-  up.wait();
+  ended.wait();
   // The next connection is handed to a loop that is gone: it is closed, and nothing else happens.
   CHECK(eventually([&] { return kept->send("x") == false || !kept->connected(); }));
   Client next(server.address());
@@ -271,6 +323,18 @@ TEST_CASE(
   server.destroyServer();
   kept.reset();
   CHECK(client.receiveAll().size() < 100);
+}
+
+// Only the first one of a process is a line. So this stands before all other cases that make one.
+TEST_CASE("TcpConnection ends: of the sockets that the kernel will not watch, the log tells once") {
+  const auto child = runInChild([] {
+    for (int i = 0; i < 3; ++i) {
+      const Alone f({}, rung::Socket(rung::checkedFd(memfd_create("regular", 0), "memfd_create")));
+      if (f.connection->connected() || f.connection->error() != EPERM) _exit(2);
+    }
+  });
+  CHECK(child.exitedWith(0));
+  CHECK(child.lines("ERROR") == 1);
 }
 
 TEST_CASE("TcpConnection ends: when the kernel will not watch one more socket, it is closed") {

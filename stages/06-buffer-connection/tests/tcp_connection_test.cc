@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <sstream>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "rung/net/TcpConnection.h"
+#include "rung/net/TimerFd.h"
 
 #include "tests/support/Alone.h"
 #include "tests/support/ChildProcess.h"
@@ -23,8 +25,10 @@
 #include "tests/support/Sockets.h"
 
 using rung::Buffer;
+using rung::Channel;
 using rung::TcpConnectionPtr;
 using rung::TcpServer;
+using rung::TimerFd;
 using rung::Timestamp;
 using rung::testing::Alone;
 using rung::testing::Client;
@@ -36,6 +40,7 @@ using rung::testing::put;
 using rung::testing::runInChild;
 using rung::testing::runRounds;
 using rung::testing::ServerThread;
+using rung::testing::SocketPair;
 using rung::testing::take;
 
 namespace {
@@ -214,13 +219,45 @@ TEST_CASE("TcpConnection: writeComplete comes once the kernel has it all, also a
 TEST_CASE("TcpConnection: a writeComplete that sends the next piece streams without nesting") {
   constexpr int kPieces = 20'000;
   int left = kPieces;
+  int depth = 0;
+  int deepest = 0;
   OneConnection f([&](TcpServer& s) {
     s.setWriteCompleteCallback([&](const TcpConnectionPtr& connection) {
-      --left > 0 ? static_cast<void>(connection->send("0123456789")) : connection->shutdown();
+      deepest = std::max(deepest, ++depth);
+      if (--left > 0 && depth < 100) {
+        connection->send("0123456789");
+      } else {
+        connection->shutdown();
+      }
+      --depth;
     });
   });
   f.connection->send("0123456789");
   CHECK(f.client.receiveAll().size() == kPieces * 10);
+  f.inLoop([&] { CHECK(deepest == 1); });
+}
+
+// The socket was watched for room for ever, and there is nearly always room: the loop did not
+// sleep.
+TEST_CASE("TcpConnection: once all is sent, writeComplete comes once, and the loop sleeps") {
+  int completions = 0;
+  rung::ConnectionProfile profile;
+  profile.callbacks.writeComplete = [&](const TcpConnectionPtr&) { ++completions; };
+  Alone f(std::move(profile));
+  CHECK(f.connection->send(rung::testing::kMuch));
+  REQUIRE(f.connection->outputBytes() > 0);
+  for (int rounds = 0; f.connection->outputBytes() > 0 && rounds < 1000; ++rounds) {
+    while (!take(f.pair.theirs.get(), 1 << 20).empty()) {
+    }
+    runRounds(f.loop, 1);
+  }
+  runRounds(f.loop, 10);
+  CHECK(completions == 1);
+  TimerFd end(&f.loop, [&] { f.loop.quit(); });
+  end.arm(std::chrono::milliseconds(10));
+  const std::uint64_t before = f.loop.iteration();
+  f.loop.loop();
+  CHECK(f.loop.iteration() - before == 1);  // the end
 }
 
 // Somebody else who has the socket, such as a forked child, takes the room between the event and
@@ -251,13 +288,80 @@ TEST_CASE("TcpConnection: a write that finds no room, though the event said so, 
   runRounds(f.loop, 1);  // both events come together, and the read callback goes first
   CHECK(ofOther > 0);
   CHECK(f.connection->outputBytes() == waiting);
-  for (int rounds = 0; f.connection->outputBytes() > 0 && rounds < 10'000; ++rounds) {
+  CHECK(f.connection->connected());
+  for (int rounds = 0; f.connection->outputBytes() > 0 && rounds < 1000; ++rounds) {
     takeAll();
     runRounds(f.loop, 1);
   }
   takeAll();
   CHECK(f.connection->connected());
   CHECK(received == kMuch + ofOther);
+}
+
+// It asked the kernel first, which had room again: the tail came before the bytes that waited.
+TEST_CASE("TcpConnection: what is sent while bytes wait goes behind them, though there is room") {
+  Alone f;
+  const std::string& much = rung::testing::kMuch;
+  CHECK(f.connection->send(much));
+  REQUIRE(f.connection->outputBytes() > 0);
+  std::string received;
+  const auto takeAll = [&] {
+    for (std::string more; !(more = take(f.pair.theirs.get(), 1 << 20)).empty();)
+      received += more;
+  };
+  takeAll();
+  CHECK(f.connection->send("tail"));
+  for (int rounds = 0; received.size() < much.size() + 4 && rounds < 1000; ++rounds) {
+    runRounds(f.loop, 1);
+    takeAll();
+  }
+  CHECK(received.size() == much.size() + 4);
+  CHECK(received.find("tail") == much.size());
+}
+
+// It took EAGAIN for an error, or forgot the bytes. (Seen as a fault that no test noticed.)
+TEST_CASE("TcpConnection: a send that finds no room keeps all of it, and sends it later") {
+  Alone f;
+  std::size_t ofOther = 0;
+  const std::string piece(10'000, 'y');  // of somebody else who has the socket
+  for (ssize_t n = 0; n >= 0; n = ::send(f.fd, piece.data(), piece.size(), MSG_DONTWAIT))
+    ofOther += static_cast<std::size_t>(n);
+  CHECK(f.connection->send("late"));
+  CHECK(f.connection->outputBytes() == 4);
+  std::string received;
+  for (int rounds = 0; received.size() < ofOther + 4 && rounds < 1000; ++rounds) {
+    received += take(f.pair.theirs.get(), 1 << 20);
+    runRounds(f.loop, 1);
+  }
+  CHECK(received.substr(ofOther) == "late");
+  CHECK(f.connection->outputBytes() == 0);
+}
+
+// The same with a read. It took EAGAIN for the end. (Seen as a fault that no test noticed.)
+TEST_CASE("TcpConnection: a read that finds nothing, though the event said so, is no end") {
+  std::string received;
+  rung::ConnectionProfile profile;
+  profile.callbacks.message = [&](const TcpConnectionPtr&, Buffer& buffer, Timestamp) {
+    received += buffer.retrieveAllAsString();
+  };
+  Alone f(std::move(profile));
+  SocketPair other;
+  Channel thief(&f.loop, other.ours.get());
+  std::string stolen;
+  thief.setReadCallback([&](Timestamp) {
+    (void)take(other.ours.get());
+    stolen = take(f.fd);
+  });
+  thief.enableReading();
+  CHECK(put(other.theirs, "!"));  // ready before the connection, and so called before it
+  CHECK(put(f.pair.theirs, "lost"));
+  runRounds(f.loop, 1);
+  thief.remove();
+  REQUIRE(stolen == "lost");
+  REQUIRE(f.connection->connected());
+  CHECK(put(f.pair.theirs, "found"));
+  runRounds(f.loop, 1);
+  CHECK(received == "found");
 }
 
 // One urgent byte raises EPOLLPRI, and the read after it finds nothing: muduo logs an error for
@@ -344,7 +448,10 @@ TEST_CASE("TcpConnection: what one connection leaves unread is not seen by anoth
   for (const auto& [id, text] : seen)
     texts.push_back(text);
   std::sort(texts.begin(), texts.end());
-  CHECK(texts == std::vector<std::string>{"aaa\naaa\naaa\n", "bbb\nbbb\nbbb\n", "c\nc\nc\n"});
+  REQUIRE(texts.size() == 3);
+  CHECK(texts[0] == "aaa\naaa\naaa\n");
+  CHECK(texts[1] == "bbb\nbbb\nbbb\n");
+  CHECK(texts[2] == "c\nc\nc\n");
 }
 
 }  // namespace

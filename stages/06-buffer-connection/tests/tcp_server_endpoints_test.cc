@@ -23,6 +23,7 @@
 #include "tests/support/ServerThread.h"
 #include "tests/support/Stop.h"
 #include "tests/support/TempDirectory.h"
+#include "tests/support/Thrown.h"
 
 using namespace std::chrono_literals;
 using rung::Buffer;
@@ -39,9 +40,11 @@ using rung::testing::Client;
 using rung::testing::connectClients;
 using rung::testing::echo;
 using rung::testing::eventually;
+using rung::testing::mentions;
 using rung::testing::ServerThread;
 using rung::testing::Stop;
 using rung::testing::TempDirectory;
+using rung::testing::thrown;
 
 namespace {
 
@@ -101,9 +104,8 @@ TEST_CASE(
   const UnixAddress address(directory / "s");
   EventLoop loop;
   TcpServer first(&loop, address, "first");
-  CHECK_THROWS_WITH_AS(TcpServer(&loop, address, "second"),
-                       ("bind " + address.toText() + ": Address already in use").c_str(),
-                       std::system_error);
+  CHECK(mentions(thrown<std::system_error>([&] { TcpServer(&loop, address, "second"); }),
+                 {"bind", address.toText()}));
 }
 
 TEST_CASE("TcpServer: serves a socket that listens already, and stop() leaves it to its others") {

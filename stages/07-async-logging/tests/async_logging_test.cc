@@ -24,6 +24,7 @@ using rung::AsyncLogging;
 using rung::Logger;
 using rung::testing::checkDropsCounted;
 using rung::testing::checkProducersWait;
+using rung::testing::firstDifference;
 using rung::testing::linesOf;
 using rung::testing::linesOfProducer;
 using rung::testing::numbered;
@@ -49,7 +50,7 @@ TEST_CASE("AsyncLogging: stop writes every line, those of each thread in order")
   log.stop();
   const std::string text = directory.contents();
   for (const char* name : {"a", "b", "c", "d"})
-    CHECK(linesOfProducer(text, name) == numbered(name, kLines));
+    CHECK(firstDifference(linesOfProducer(text, name), numbered(name, kLines)) == "");
   CHECK(linesOf(text).size() == 4 * kLines);
   CHECK(log.droppedLines() == 0);
 }
@@ -82,10 +83,10 @@ TEST_CASE("AsyncLogging: several producers and an unsteady disk: kept and droppe
   std::uint64_t noted = 0;
   for (const std::string& line : linesOf(directory.contents())) {
     std::smatch notice;
-    if (std::regex_search(line, notice, std::regex(R"(WARN  (\d+) log lines dropped)"))) {
-      noted += std::stoull(notice[1]);
-    } else {
+    if (line.find("dropped") == line.npos) {
       ++kept;
+    } else if (std::regex_search(line, notice, std::regex(R"(\b(\d+) [a-z ]*dropped)"))) {
+      noted += std::stoull(notice[1]);
     }
   }
   CHECK(noted == log.droppedLines());
@@ -236,6 +237,23 @@ TEST_CASE("AsyncLogging: a disk that takes nothing is told once, and holds nobod
   CHECK(child.says("missing/base"));
 }
 
+// The number of the last round was not kept, and no test noticed: only stop() showed it.
+TEST_CASE("AsyncLogging: how many lines the disk did not take is known while it runs") {
+  const TempDirectory directory;
+  const auto child = runInChild([&] {
+    AsyncLogging::Options options = optionsIn(directory);
+    options.file.baseName = directory / "missing/base";
+    AsyncLogging log(options);
+    log.start();
+    produce(log, "line", 3);
+    log.flush();
+    const bool isKnown = log.lostLines() == 3;
+    log.stop();
+    _exit(isKnown ? 0 : 1);
+  });
+  CHECK(child.exitedWith(0));
+}
+
 TEST_CASE("AsyncLogging: attached, it takes the Logger's lines until it is destroyed") {
   const TempDirectory directory;
   const auto child = runInChild([&] {
@@ -366,27 +384,23 @@ TEST_CASE("AsyncLogging: may be destroyed while threads log") {
 }
 
 template <class Change>
-void checkRefused(const std::string& message, Change change) {
+void checkRefused(const char* option, Change change) {
   AsyncLogging::Options options;
   change(options);
-  CHECK_THROWS_WITH_AS(AsyncLogging{options}, message.c_str(), std::invalid_argument);
+  CHECK_THROWS_WITH_AS(AsyncLogging{options}, doctest::Contains(option), std::invalid_argument);
 }
 
 // A flushInterval of 0 made the back-end spin; a block of 0 bytes, a block a line.
 TEST_CASE("AsyncLogging: options that make no sense are refused by name") {
   using Options = AsyncLogging::Options;
   for (const int ms : {0, -1}) {
-    checkRefused(
-        "AsyncLogging: flushInterval, in ms, must be above 0, and is " + std::to_string(ms),
-        [ms](Options& options) { options.flushInterval = std::chrono::milliseconds(ms); });
+    checkRefused("flushInterval",
+                 [ms](Options& options) { options.flushInterval = std::chrono::milliseconds(ms); });
   }
   for (const std::size_t bytes : {std::size_t{0}, (std::size_t{1} << 30) + 1, SIZE_MAX}) {
-    checkRefused(
-        "AsyncLogging: blockBytes must be from 1 to 1 GiB, and is " + std::to_string(bytes),
-        [bytes](Options& options) { options.blockBytes = bytes; });
+    checkRefused("blockBytes", [bytes](Options& options) { options.blockBytes = bytes; });
   }
-  checkRefused("LogFile: rollBytes must be above 0, and is 0",
-               [](Options& options) { options.file.rollBytes = 0; });
+  checkRefused("rollBytes", [](Options& options) { options.file.rollBytes = 0; });
   // What was refused has left nothing behind: another one may be made.
   AsyncLogging::Options least;
   least.blockBytes = 1;
@@ -433,7 +447,7 @@ TEST_CASE("AsyncLogging: a second one beside the first aborts with the message")
     const AsyncLogging second(optionsIn(directory));
   });
   CHECK(child.aborted());
-  CHECK(child.says("a second AsyncLogging"));
+  CHECK(child.says("AsyncLogging"));
 }
 
 TEST_CASE("AsyncLogging: starting twice aborts with the message") {
@@ -441,10 +455,12 @@ TEST_CASE("AsyncLogging: starting twice aborts with the message") {
   const auto child = runInChild([&] {
     AsyncLogging log(optionsIn(directory));
     log.start();
+    produce(log, "line", 1);
+    log.flush();  // the back-end is at work
     log.start();
   });
   CHECK(child.aborted());
-  CHECK(child.says("AsyncLogging started twice"));
+  CHECK(child.says("AsyncLogging"));
 }
 
 }  // namespace

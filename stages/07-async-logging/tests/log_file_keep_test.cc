@@ -149,13 +149,12 @@ TEST_CASE("LogFile: a disk that is full removes nothing") {
 }
 
 TEST_CASE("LogFile: what cannot be kept is refused by name") {
-  const auto refused = [](LogFile::Options options, const std::string& why) {
-    CHECK_THROWS_WITH_AS(LogFile{options}, ("LogFile: " + why).c_str(), std::invalid_argument);
+  const auto refused = [](LogFile::Options options, const char* option) {
+    CHECK_THROWS_WITH_AS(LogFile{options}, doctest::Contains(option), std::invalid_argument);
   };
-  refused({.keepFiles = static_cast<std::size_t>(-1)}, "keepFiles must not be negative, and is -1");
-  refused({.keepBytes = -1}, "keepBytes must be 0, or not less than rollBytes, and is -1");
-  refused({.rollBytes = 10, .keepBytes = 9},
-          "keepBytes must be 0, or not less than rollBytes, and is 9");
+  refused({.keepFiles = static_cast<std::size_t>(-1)}, "keepFiles");
+  refused({.keepBytes = -1}, "keepBytes");
+  refused({.rollBytes = 10, .keepBytes = 9}, "keepBytes");
   const LogFile least({.rollBytes = 10, .keepBytes = 10});
 }
 

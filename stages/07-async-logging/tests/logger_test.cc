@@ -163,10 +163,12 @@ TEST_CASE("Logger: a level is found by its name, in any case") {
 TEST_CASE("Logger: what is no level is refused, with the text in the message") {
   for (const std::string text : {"", "inf", "infos", "info ", " info", "INFO  ", "verbose",
                                  "warning", "3", "inf~", "INF\xcf"}) {
-    CHECK_THROWS_WITH_AS(
-        (void)Logger::parseLevel(text),
-        ("'" + text + "' is no log level: trace, debug, info, warn, error or fatal").c_str(),
-        std::invalid_argument);
+    CAPTURE(text);
+    for (const std::string& named :
+         std::vector<std::string>{text, "trace", "debug", "info", "warn", "error", "fatal"}) {
+      CHECK_THROWS_WITH_AS((void)Logger::parseLevel(text), doctest::Contains(named.c_str()),
+                           std::invalid_argument);
+    }
   }
 }
 

@@ -22,6 +22,7 @@
 #include "tests/support/UnluckyNewcomer.h"
 
 using namespace std::chrono_literals;
+using doctest::Contains;
 using rung::CountDownLatch;
 using rung::EventLoop;
 using rung::InetAddress;
@@ -64,7 +65,7 @@ TEST_CASE("TcpServer idle timeout: who talks stays, while another is closed") {
   });
   Client active(server.address());
   std::atomic<bool> idleClosed{false};
-  std::thread idle([&] {
+  const std::jthread idle([&] {
     for (int i = 0; i < 3; ++i) {  // three time-outs long
       Client client(server.address());
       CHECK(client.receiveAll().empty());
@@ -75,7 +76,6 @@ TEST_CASE("TcpServer idle timeout: who talks stays, while another is closed") {
     REQUIRE(active.send("x"));
     REQUIRE(active.receive(1) == "x");
   }
-  idle.join();
 }
 
 TEST_CASE("TcpServer idle timeout: without a message callback bytes count all the same") {
@@ -83,13 +83,12 @@ TEST_CASE("TcpServer idle timeout: without a message callback bytes count all th
   Client idle(server.address());
   Client active(server.address());
   std::atomic<bool> idleClosed{false};
-  std::thread waiter([&] {
+  const std::jthread waiter([&] {
     CHECK(idle.receiveAll().empty());
     idleClosed = true;
   });
   while (!idleClosed)
     REQUIRE(active.send("x"));
-  waiter.join();
 }
 
 // A peer that takes a long download sends nothing meanwhile. It is not idle.
@@ -196,8 +195,8 @@ TEST_CASE("TcpServer idle timeout: more ticks than a wheel should have are refus
   CHECK_THROWS_AS(server.setIdleTimeout(std::chrono::hours::max()), std::invalid_argument);
   CHECK_THROWS_AS(server.setIdleTimeout(std::chrono::milliseconds::max(), 1ms),
                   std::invalid_argument);
-  CHECK_THROWS_WITH_AS(server.setIdleTimeout(24h, 1ms),
-                       doctest::Contains("86400000 ms with a tick of 1 ms"), std::invalid_argument);
+  for (const char* time : {"86400000 ms", " 1 ms"})
+    CHECK_THROWS_WITH_AS(server.setIdleTimeout(24h, 1ms), Contains(time), std::invalid_argument);
   server.setIdleTimeout(24h);
   server.start();
   CHECK(Client(server.listenAddress()).connected());
@@ -211,15 +210,14 @@ TEST_CASE("TcpServer idle timeout: set after start it aborts") {
     server.setIdleTimeout();
   });
   CHECK(child.aborted());
-  CHECK(child.says("TcpServer late: setIdleTimeout after start()"));
+  CHECK(child.says("setIdleTimeout"));
 }
 
 TEST_CASE("TcpServer idle timeout: off by default, 8 s when on, and never nothing") {
   EventLoop loop;
   TcpServer server(&loop, InetAddress::loopback(0), "idle");
-  CHECK_THROWS_WITH_AS(server.setIdleTimeout(0ms),
-                       "a timeout of 0 ms with a tick of 1000 ms: both must be more than zero",
-                       std::invalid_argument);
+  for (const char* time : {"0 ms", "1000 ms"})
+    CHECK_THROWS_WITH_AS(server.setIdleTimeout(0ms), Contains(time), std::invalid_argument);
   CHECK_THROWS_AS(server.setIdleTimeout(1s, 0ms), std::invalid_argument);
   server.setIdleTimeout();
 }

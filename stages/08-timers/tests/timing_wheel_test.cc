@@ -17,6 +17,7 @@
 #include "tests/support/Watched.h"
 
 using namespace std::chrono_literals;
+using doctest::Contains;
 using rung::EventLoop;
 using rung::TimingWheel;
 using rung::testing::turn;
@@ -96,19 +97,16 @@ TEST_CASE("TimingWheel: times of zero or less are refused") {
   CHECK_THROWS_AS(TimingWheel(nullptr, 0ms), std::invalid_argument);
   CHECK_THROWS_AS(TimingWheel(nullptr, -1s), std::invalid_argument);
   CHECK_THROWS_AS(TimingWheel(nullptr, 8s, 0ms), std::invalid_argument);
-  CHECK_THROWS_WITH_AS(TimingWheel(nullptr, 8s, -1ms),
-                       "a timeout of 8000 ms with a tick of -1 ms: both must be more than zero",
-                       std::invalid_argument);
+  for (const char* time : {"8000 ms", "-1 ms"})
+    CHECK_THROWS_WITH_AS(TimingWheel(nullptr, 8s, -1ms), Contains(time), std::invalid_argument);
 }
 
 // "Never" in milliseconds ended the process where the first connection came; a day in ticks of a
 // millisecond took 1.35 GB.
 TEST_CASE(
     "TimingWheel: times that need too many buckets are refused, with the tick that would do") {
-  CHECK_THROWS_WITH_AS(TimingWheel(nullptr, 24h, 1ms),
-                       "a timeout of 86400000 ms with a tick of 1 ms: the tick must be at least "
-                       "660 ms",
-                       std::invalid_argument);
+  for (const char* time : {"86400000 ms", " 1 ms", "660 ms"})
+    CHECK_THROWS_WITH_AS(TimingWheel(nullptr, 24h, 1ms), Contains(time), std::invalid_argument);
   CHECK(TimingWheel::bucketsFor(24h, 660ms) <= TimingWheel::kMaxBuckets);
   CHECK_THROWS_AS((void)TimingWheel::bucketsFor(24h, 659ms), std::invalid_argument);
   CHECK_THROWS_AS(TimingWheel(nullptr, std::chrono::milliseconds::max()), std::invalid_argument);

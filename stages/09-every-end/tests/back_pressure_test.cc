@@ -75,11 +75,13 @@ TEST_CASE("TcpConnection: high- and low-water callbacks alternate, each with the
 TEST_CASE("TcpConnection: high water is told before low water when one event brings both") {
   Mutex mutex;
   std::string order;
+  std::atomic<std::size_t> high{0};  // what waited when the mark was reached, and not later
   std::atomic<bool> sending{false};  // neither callback may come in the middle of a send()
   OneConnection f([&](TcpServer& s) {
     s.setLimits({.highWaterMark = 100'000, .lowWaterMark = 10'000, .pauseReading = false});
-    s.setHighWaterMarkCallback([&](const TcpConnectionPtr&, std::size_t) {
+    s.setHighWaterMarkCallback([&](const TcpConnectionPtr&, std::size_t bytes) {
       const MutexLock lock(mutex);
+      high = bytes;
       order += sending ? "(in send) H" : "H";
     });
     s.setLowWaterMarkCallback([&](const TcpConnectionPtr&, std::size_t) {
@@ -110,6 +112,7 @@ TEST_CASE("TcpConnection: high water is told before low water when one event bri
   }));
   const MutexLock lock(mutex);
   CHECK(order == "HL");
+  CHECK(high >= 100'000);
 }
 
 // Without it, a peer that sends requests and reads no replies fills the server's memory.

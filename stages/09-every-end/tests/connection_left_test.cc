@@ -240,6 +240,27 @@ TEST_CASE("TcpConnection left: what is not whole is not offered again, however o
   CHECK(calls == 1);
 }
 
+// Half a message waits for the other half, and not for the loop.
+TEST_CASE("TcpConnection left: half a message that is left when offered is not owed any more") {
+  ConnectionProfile profile;
+  int calls = 0;
+  profile.callbacks.message = [&](const TcpConnectionPtr& c, Buffer& buffer, Timestamp) {
+    if (++calls > 1) return;
+    buffer.retrieve(1);
+    c->stopRead();
+  };
+  Alone f(std::move(profile));
+  put(f.pair.theirs, "abc");
+  runRounds(f.loop, 2);
+  f.connection->startRead();
+  runRounds(f.loop, 3);
+  CHECK(calls == 2);
+  ::shutdown(f.pair.theirs.get(), SHUT_WR);
+  runRounds(f.loop, 3);
+  CHECK(calls == 2);
+  CHECK_FALSE(f.connection->connected());
+}
+
 // Both sides had sent their FIN while reading was stopped. The hang-up found no byte in the kernel
 // and ended the connection; what the callback had left was never offered again.
 TEST_CASE("TcpConnection left: the end of both directions waits for what was left while stopped") {

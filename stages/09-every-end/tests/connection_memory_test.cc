@@ -1,8 +1,10 @@
 #include <doctest/doctest.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <limits>
 #include <new>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -135,6 +137,42 @@ TEST_CASE("TcpConnection memory: without memory for what the kernel does not tak
   CHECK(f.connection->closeReason() == CloseReason::outOfMemory);
   runRounds(f.loop, 2);
   CHECK_FALSE(f.connection->connected());
+}
+
+// What is left of much moves to less memory, for which there may be none.
+TEST_CASE("TcpConnection memory: without memory for what is left when offered it ends") {
+  if (std::getenv("RUNG_SANITIZED") != nullptr) {
+    MESSAGE("skipped: a sanitizer has an operator new[] of its own");
+    return;
+  }
+  ConnectionProfile profile;
+  std::optional<NoMemory> none;
+  int calls = 0;
+  profile.callbacks.message = [&](const TcpConnectionPtr& c, Buffer& buffer, Timestamp) {
+    buffer.retrieve(++calls == 1 ? 1 : 7'000);
+    if (calls == 1) return c->stopRead();
+    none.emplace(0, 1);
+  };
+  Alone f(std::move(profile));
+  put(f.pair.theirs, std::string(8'000, 'x'));
+  runRounds(f.loop, 2);
+  f.connection->startRead();
+  runRounds(f.loop, 2);
+  none.reset();
+  CHECK(calls == 2);
+  CHECK_FALSE(f.connection->connected());
+  CHECK(f.connection->closeReason() == CloseReason::outOfMemory);
+}
+
+// It is an owner's callback, and so its exception would leave close(), or end the process.
+TEST_CASE("TcpConnection memory: without memory for the time to linger it ends") {
+  ConnectionProfile profile;
+  profile.lingerCallback = [](const TcpConnectionPtr&, auto) { throw std::bad_alloc(); };
+  Alone f(std::move(profile));
+  CHECK_NOTHROW(f.connection->close(1s));
+  runRounds(f.loop, 2);
+  CHECK_FALSE(f.connection->connected());
+  CHECK(f.connection->closeReason() == CloseReason::outOfMemory);
 }
 
 TEST_CASE(

@@ -16,11 +16,13 @@
 #include "rung/net/TcpConnection.h"
 
 #include "tests/support/Allocations.h"
+#include "tests/support/Alone.h"
 #include "tests/support/Client.h"
 #include "tests/support/OneConnection.h"
 #include "tests/support/ServerThread.h"
 
 using rung::CloseReason;
+using rung::testing::Alone;
 using rung::testing::eventually;
 using rung::testing::NoMemory;
 using rung::testing::OneConnection;
@@ -99,6 +101,13 @@ TEST_CASE("TcpConnection pieces: on another thread they keep their place among i
   });
   other.join();
   CHECK(f.client.receiveAll() == all);
+}
+
+// As of a single string: the signal would end the process, and writev(2) has no flag against it.
+TEST_CASE("TcpConnection pieces: to a peer that reads no more they fail, and raise no SIGPIPE") {
+  Alone f;
+  shutdown(f.pair.theirs.get(), SHUT_RD);
+  CHECK_FALSE(f.connection->send(std::array<std::string_view, 2>{"two ", "pieces"}));
 }
 
 TEST_CASE("TcpConnection pieces: none, or empty ones, send no byte, and are refused like others") {

@@ -233,7 +233,7 @@ TEST_CASE("forEachConnection: aborts without a callback, and says which callback
     server.forEachConnection({});
   });
   CHECK(without.aborted());
-  CHECK(without.says("TcpServer test: forEachConnection without a callback"));
+  CHECK(without.says("forEachConnection"));
   const auto thrown = runInChild([] {
     Crowd crowd(1, 0);
     crowd.server.server().forEachConnection(
@@ -241,7 +241,8 @@ TEST_CASE("forEachConnection: aborts without a callback, and says which callback
     std::this_thread::sleep_for(10s);
   });
   CHECK(thrown.aborted());
-  CHECK(thrown.says("forEachConnection callback of test-127.0.0.1:"));
+  CHECK(thrown.says("forEachConnection"));
+  CHECK(thrown.says("test-127.0.0.1:"));
   CHECK(thrown.says("out of ideas"));
 }
 

@@ -139,6 +139,35 @@ TEST_CASE("TcpServer stats: bytes in and out, those of files and those that are 
   CHECK(eventually([&] { return stats().bytesIn == text.size() + 10; }));
 }
 
+TEST_CASE("TcpServer stats: the sums of two loops, and what the server counts itself") {
+  rung::ServerCounts counts;
+  CHECK(counts.stats().refusedNoDescriptor == 0);  // nobody counts them
+  const auto reset = static_cast<std::size_t>(CloseReason::reset);
+  for (const unsigned number : {1u, 20u}) {
+    const auto loop = std::make_shared<rung::ConnectionProfile>();
+    loop->counters.bytesIn.add(number);
+    loop->counters.bytesOut.add(2 * number);
+    loop->counters.ended[reset].add(3 * number);
+    counts.add(loop);
+  }
+  counts.accepted.add(7);
+  counts.overLimit.add(8);
+  counts.live = 9;
+  counts.noMemory = 10;
+  counts.neverArrived = 11;
+  counts.noDescriptor = std::make_shared<std::atomic<std::size_t>>(12);
+  const ServerStats stats = counts.stats();
+  CHECK(stats.bytesIn == 21);
+  CHECK(stats.bytesOut == 42);
+  CHECK(stats.endedBy(CloseReason::reset) == 63);
+  CHECK(stats.accepted == 7);
+  CHECK(stats.refusedOverLimit == 8);
+  CHECK(stats.open == 9);
+  CHECK(stats.refusedNoMemory == 10);
+  CHECK(stats.endedBy(CloseReason::loopGone) == 11);
+  CHECK(stats.refusedNoDescriptor == 12);
+}
+
 TEST_CASE("TcpServer stats: without memory for a newcomer, it is refused and counted") {
   for (const int granted : {0, 1}) {  // for the connection, and for its place in the set
     CAPTURE(granted);

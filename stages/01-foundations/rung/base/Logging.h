@@ -26,7 +26,8 @@ class Logger : noncopyable {
   /// any; must not log itself, nor throw.
   using Output = void (*)(std::string_view line);
 
-  /// Use the macros below instead. `savedErrno` other than 0 adds its text to the line.
+  /// Use the macros below instead. `savedErrno` other than 0 adds its meaning to the end of the
+  /// text: `: No such file or directory (errno 2)`.
   Logger(const char* file, int line, LogLevel level, int savedErrno = 0);
 
   /// Writes the line. For LogLevel::fatal it then aborts the process.

@@ -50,7 +50,8 @@ class Channel : noncopyable {
   /// reference to the owner would destroy the Channel that is calling it.
   void tie(const std::shared_ptr<void>& owner);
 
-  /// Change the events that the demultiplexer watches for. No system call if nothing changes.
+  /// Change the events that the demultiplexer watches for. No system call if nothing changes. An
+  /// event that is switched off calls no callback, also if the kernel has reported it already.
   /// Errors: throw std::system_error when the kernel refuses the descriptor (EPERM for a regular
   /// file, ENOSPC or ENOMEM when it watches too many); the interest is then as before.
   void enableReading() { setInterest(events_ | kReadEvent); }

@@ -33,7 +33,8 @@ class Poller : noncopyable {
   /// Waits for at most `timeout`, sets the revents of the ready Channels, and appends them. The
   /// loop owns the list, reuses its memory, and takes out Channels that are removed during the
   /// batch.
-  /// Errors: a signal ends the wait early with nothing appended.
+  /// Errors: a signal ends the wait early with nothing appended; aborts with the name of the system
+  /// call if the kernel refuses it, as it does when the descriptor of the Poller was closed.
   /// Units: milliseconds; negative waits for ever.
   virtual Timestamp poll(std::chrono::milliseconds timeout, ChannelList& activeChannels) = 0;
 

@@ -13,11 +13,12 @@ constinit thread_local pid_t cachedTid = 0;
 
 void cacheTid() {
   cachedTid = gettid();
-  // The thread that survives in a forked child has a new id. The first call in the process
-  // registers this.
-  static const int registered = pthread_atfork(nullptr, nullptr, [] { cachedTid = 0; });
-  (void)registered;  // if it failed, a child of fork() shows its parent's id
 }
+
+// The thread that survives in a forked child has a new id. Registered before main() and not by the
+// first call: a child that is forked amid that would wait for its end for ever. If it failed, a
+// child shows its parent's id.
+[[maybe_unused]] const int atFork = pthread_atfork(nullptr, nullptr, [] { cachedTid = 0; });
 
 }  // namespace detail
 

@@ -17,7 +17,8 @@ class Mailbox;
 /// The reactor: waits for events and hands each to its Channel; between two waits it runs the tasks
 /// that other threads have handed to it. One loop per thread: it belongs to the thread that creates
 /// it.
-/// Thread: loop, where nothing else is said. The wrong thread aborts, in release builds too.
+/// Thread: loop, where nothing else is said. The wrong thread aborts with a message that has the
+/// numbers of both threads, in release builds too.
 /// Lifetime: outlives loop(). Its destructor tells the Channels that are still registered. May be
 /// destroyed on any thread, but not while loop() runs. Make it after fork(2) and daemon(3): in a
 /// child process, a loop of the parent aborts when it is used, and its calls for any thread do
@@ -31,7 +32,8 @@ class EventLoop : noncopyable {
   ~EventLoop();
 
   /// Waits and dispatches until quit(). Tasks that are queued at that moment still run, once.
-  /// Errors: an exception from a task ends the process, as one from a Channel's callback does.
+  /// Errors: an exception from a task ends the process, as one from a Channel's callback does;
+  /// aborts when a callback or a task of its own calls it.
   void loop();
 
   /// Ends loop() after the current round; called on another thread, after the next one. Called
@@ -45,7 +47,8 @@ class EventLoop : noncopyable {
   void runInLoop(Task task);
 
   /// Queues `task`; never runs it inline. Each round of the loop runs the tasks that were queued
-  /// before it, so that a task which queues itself does not keep I/O waiting.
+  /// before it, so that a task which queues itself does not keep I/O waiting. The captures of a
+  /// task are destroyed right after it has run.
   /// Thread: any. Tasks of one thread run in its order.
   /// Errors: aborts if `task` is empty.
   void queueInLoop(Task task);

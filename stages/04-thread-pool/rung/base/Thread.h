@@ -32,7 +32,7 @@ class Thread : noncopyable {
   explicit Thread(Function function, std::string name = {});
   ~Thread();
 
-  /// Returns when the new thread runs. Once only.
+  /// Returns when the new thread runs. Once only: the second time it aborts, with the name.
   /// Errors: throws std::system_error (EAGAIN) if the system gives no thread; may be called again.
   void start();
   /// Waits for the end of the function. Without a start() it returns at once; twice is fine.

@@ -42,19 +42,20 @@ class ThreadPool : noncopyable {
   /// the process with a message that names the pool.
   void setThreadInitCallback(std::function<void()> callback) { init_ = std::move(callback); }
   void setThreadExitCallback(std::function<void()> callback) { exit_ = std::move(callback); }
-  /// Called on the worker whose task threw. Without one the exception is logged. Either way the
-  /// worker goes on. Before start().
+  /// Called on the worker whose task threw. Without one the exception is logged, with the name of
+  /// the pool. Either way the worker goes on. Before start().
   void setExceptionCallback(ExceptionCallback callback) { onException_ = std::move(callback); }
 
   /// Returns when all workers have been initialised. With 0 threads run() works inline: it calls
   /// the task, which then calls any that it runs itself.
   /// Errors: throws std::invalid_argument if negative; std::system_error if the system gives too
   /// few threads; what an init callback throws. Then the threads that began have ended, what was
-  /// queued has been run by them or waits, and start() may be called again.
+  /// queued has been run by them or waits, and start() may be called again. Aborts if the pool runs
+  /// already, or after stop().
   void start(int numThreads) RUNG_EXCLUDES(threadsMutex_, mutex_);
 
   /// Takes no more tasks, runs or drops those that wait, and joins the workers. Two threads may
-  /// stop the pool at once: both return when it is done. Twice is fine. Not from a worker.
+  /// stop the pool at once: both return when it is done. Twice is fine. On a worker it aborts.
   /// Returns how many tasks were dropped; without a start(), that is all that wait.
   std::size_t stop(OnStop what = OnStop::runQueued) RUNG_EXCLUDES(threadsMutex_, mutex_);
 
@@ -63,7 +64,7 @@ class ThreadPool : noncopyable {
   /// their tasks are queued beyond the bound. If each task runs one successor, the queue is above
   /// its bound by one task per worker at most; a task that runs many adds as many.
   /// Errors: returns false once stopped; the task is then destroyed and not run. Aborts if `task`
-  /// is empty.
+  /// is empty. Each abort names the pool.
   bool run(Task task) RUNG_EXCLUDES(mutex_);
 
   /// As run(), but returns false at once if the queue is full or there are no workers, so that an

@@ -36,8 +36,8 @@ class EventLoopThread : noncopyable {
   /// Starts the thread; returns its loop when that exists and `init` has run.
   /// Lifetime: the loop lives until this object is destroyed, or until a call of its quit().
   /// Errors: throws std::system_error if there is no thread, or no descriptor for the loop, and
-  /// what `init` throws. Then the thread has ended, and startLoop() may be called again. Aborts if
-  /// it is called again after it has returned.
+  /// what `init` throws. Then the thread has ended, and startLoop() may be called again. Aborts,
+  /// with the name of the thread, if it is called again after it has returned.
   EventLoop* startLoop();
 
  private:

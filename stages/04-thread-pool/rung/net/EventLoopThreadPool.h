@@ -11,7 +11,7 @@ namespace rung {
 
 /// The sub-reactors of a server: EventLoopThreads, whose loops are handed out in turn.
 /// With no threads, the base loop does all the work itself.
-/// Thread: the base loop's.
+/// Thread: the base loop's; another one aborts.
 /// Lifetime: the destructor ends all loops and joins their threads; see EventLoopThread for a
 /// destructor that runs on one of them.
 /// Source: muduo net/EventLoopThreadPool.h.
@@ -35,7 +35,8 @@ class EventLoopThreadPool : noncopyable {
   /// Starts the threads, one after the other. `init` runs in each with its loop, or once with the
   /// base loop if there are no threads.
   /// Errors: throws std::system_error if there are too few threads or descriptors, and what `init`
-  /// throws. Then the threads that were started have ended, and start() may be called again.
+  /// throws. Then the threads that were started have ended, and start() may be called again. Once
+  /// it has returned, a second start(), and all that is for before it, aborts with the name.
   void start(const ThreadInitCallback& init = {});
   [[nodiscard]] bool started() const { return started_; }
 

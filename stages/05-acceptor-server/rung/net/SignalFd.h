@@ -22,8 +22,8 @@ class EventLoop;
 /// Thread: loop.
 /// Lifetime: a member or a local beside the loop; when it is destroyed, the signals stay blocked.
 /// The callback must not destroy it.
-/// Errors: throws std::system_error; aborts without a loop.
-/// Source: signalfd(2), fork(2).
+/// Errors: throws std::system_error, with the number of a signal that does not exist; aborts
+/// without a loop. An exception from the callback ends the process. Source: signalfd(2), fork(2).
 class SignalFd : noncopyable {
  public:
   using Callback = std::function<void(int signal)>;

@@ -28,7 +28,8 @@ class SocketFile : noncopyable {
   /// Binds `socket`. With a `mode`, the file has just this one, whatever the umask says, and no
   /// more rights at any moment.
   /// Errors: throws std::system_error that names the call and the address; EADDRINUSE if another
-  /// socket has it, or if the file is no socket.
+  /// socket has it, or if the file is no socket; with the path of the lock file if that is not free
+  /// for a second.
   void bind(Socket& socket, const UnixAddress& address, std::optional<mode_t> mode);
 
   /// Removes the file, unless another process has the socket as well, as after a hand-over or a

@@ -26,8 +26,8 @@ namespace rung {
 /// (see readFd()), so that a connection which keeps nothing unread costs none either.
 /// Thread: one at a time.
 /// Lifetime: pointers and views into it are good until the next call that is not const.
-/// Errors: asking for more bytes than there are is a programmer's error and aborts. Appending
-/// throws std::bad_alloc.
+/// Errors: asking for more bytes than there are, or putting more than there is room for where no
+/// room is made, is a programmer's error and aborts. Appending throws std::bad_alloc.
 /// Source: muduo net/Buffer.h; the idea of the room in front is Netty's ChannelBuffer.
 class Buffer {
  public:

@@ -91,6 +91,9 @@ RUNG_THREAD_ATTRIBUTE(no_thread_safety_analysis)
 void unlockOutput() {
   outputMutex.unlock();
 }
+// Not at the first call: a child that is forked amid that would wait for its end for ever. Without
+// memory for it, only a fork in the middle of setOutput() is not safe.
+[[maybe_unused]] const int atFork = pthread_atfork(lockOutput, unlockOutput, unlockOutput);
 
 /// Returns false if there is no object any more.
 bool writeToCurrent(std::string_view line) {
@@ -131,8 +134,6 @@ void Logger::setOutput(std::shared_ptr<LogOutput> newOutput) {
 }
 
 void Logger::setOutput(Output newOutput, std::shared_ptr<LogOutput> object) {
-  static const int atFork = pthread_atfork(lockOutput, unlockOutput, unlockOutput);
-  (void)atFork;  // without memory only a fork in the middle of this is not safe
   LogOutput* const newObject = object.get();
   std::unique_ptr<Owner> owner;
   if (newObject != nullptr) owner.reset(new Owner{std::move(object), nullptr});

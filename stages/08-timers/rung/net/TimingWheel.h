@@ -71,8 +71,8 @@ class TimingWheel : noncopyable {
 
   /// How many buckets a wheel of these times has, 16 bytes each: for a class that takes the times
   /// but makes the wheel later.
-  /// Errors: throws std::invalid_argument, with both times, unless they are more than zero and the
-  /// buckets at most kMaxBuckets.
+  /// Errors: throws std::invalid_argument, with both times in ms, unless they are more than zero
+  /// and the buckets at most kMaxBuckets. For too many it names the least tick that would do.
   [[nodiscard]] static std::size_t bucketsFor(std::chrono::milliseconds timeout,
                                               std::chrono::milliseconds tick);
   /// 2 MiB. A timeout of a day with a tick of a second has 86,401.

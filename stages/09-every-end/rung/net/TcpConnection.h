@@ -165,9 +165,9 @@ class TcpConnection : noncopyable, public std::enable_shared_from_this<TcpConnec
   }
 
   /// For the owner. Established: starts reading and calls back "up"; if the kernel refuses to watch
-  /// the socket, the connection closes instead. Drain: the drain callback, or the end of the
-  /// sending side once nothing waits and nothing is held. Destroyed: ends it if it has not ended
-  /// yet.
+  /// the socket, the connection closes instead, and the log tells of the first one. Drain: the
+  /// drain callback, or the end of the sending side once nothing waits and nothing is held.
+  /// Destroyed: ends it if it has not ended yet.
   void connectEstablished();
   void drain();
   void connectDestroyed();

@@ -48,13 +48,14 @@ AsyncLogging::BackEnd::BackEnd(AsyncLogging& log)
 
 AsyncLogging::AsyncLogging(Options options)
     : options_(checked(std::move(options))), writer_(options_.file) {
-  // Neither can be undone, nor needs to be: they look for the instance when their time comes.
-  static const bool once = [] {
+  // Neither can be undone, nor needs to be: they look for the instance when their time comes. Not
+  // by the initialiser of a static: a child that is forked amid that would wait for its end for
+  // ever.
+  static std::atomic<bool> registered{false};
+  if (!registered.exchange(true)) {
     (void)pthread_atfork(beforeFork, afterForkInParent, afterForkInChild);
     (void)std::atexit(stopInstance);
-    return true;
-  }();
-  (void)once;
+  }
   AsyncLogging* other = nullptr;
   {
     const MutexLock lock(mutex_);

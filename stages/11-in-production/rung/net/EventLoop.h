@@ -24,7 +24,8 @@ class TimerQueue;
 /// The reactor: waits for events and hands each to its Channel; between two waits it runs the tasks
 /// that other threads have handed to it. One loop per thread: it belongs to the thread that creates
 /// it.
-/// Thread: loop, where nothing else is said. The wrong thread aborts, in release builds too.
+/// Thread: loop, where nothing else is said. The wrong thread aborts with a message that has the
+/// numbers of both threads, in release builds too.
 /// Lifetime: outlives loop(). Its destructor tells the Channels that are still registered. May be
 /// destroyed on any thread, but not while loop() runs. Make it after fork(2) and daemon(3): in a
 /// child process, a loop of the parent aborts when it is used, and its calls for any thread do
@@ -38,7 +39,8 @@ class EventLoop : noncopyable {
   ~EventLoop();
 
   /// Waits and dispatches until quit(). Tasks that are queued at that moment still run, once.
-  /// Errors: an exception from a task ends the process, as one from a Channel's callback does.
+  /// Errors: an exception from a task ends the process, as one from a Channel's callback does;
+  /// aborts when a callback or a task of its own calls it.
   void loop();
 
   /// One round, for a program whose loop is another's (glib's, Qt's, a game's): waits for at most
@@ -70,7 +72,8 @@ class EventLoop : noncopyable {
   void runInLoop(Task task);
 
   /// Queues `task`; never runs it inline. Each round of the loop runs the tasks that were queued
-  /// before it, so that a task which queues itself does not keep I/O waiting.
+  /// before it, so that a task which queues itself does not keep I/O waiting. The captures of a
+  /// task are destroyed right after it has run.
   /// Thread: any. Tasks of one thread run in its order.
   /// Errors: aborts if `task` is empty.
   void queueInLoop(Task task);
@@ -79,6 +82,7 @@ class EventLoop : noncopyable {
   /// never inline. Timers of equal deadline run in the order in which they were added.
   /// Thread: any.
   /// Lifetime: what is left when the loop goes is destroyed without having run.
+  /// Errors: aborts if `task` is empty. An exception from it ends the process.
   /// Units: steady_clock; setting the wall clock changes nothing. A time that the clock cannot hold
   /// becomes its last, centuries away.
   template <class Duration>
@@ -93,7 +97,7 @@ class EventLoop : noncopyable {
   /// Runs `task` at the end of each `interval`. A run that comes late does not shift those after
   /// it, and what was missed altogether is left out.
   /// Thread: any.
-  /// Errors: throws std::invalid_argument unless `interval` is at least a nanosecond.
+  /// Errors: throws std::invalid_argument unless `interval` is at least a nanosecond; as runAt().
   template <class Rep, class Period>
   TimerId runEvery(std::chrono::duration<Rep, Period> interval, Task task) {
     return addTimerEvery(saturate<std::chrono::steady_clock::duration>(interval), std::move(task));
