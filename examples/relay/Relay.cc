@@ -1,14 +1,13 @@
 #include "relay/Relay.h"
 
 #include <any>
-#include <string>
-#include <system_error>
+#include <memory>
 #include <utility>
 
+#include "rung/net/TcpClient.h"
 #include "rung/net/TcpConnection.h"
 
 #include "common/Program.h"
-#include "relay/Connector.h"
 
 namespace relay {
 
@@ -16,9 +15,9 @@ namespace {
 
 /// One of the two connections, in its context.
 struct Side {
-  rung::TcpConnectionPtr other;          // once there are two
-  std::shared_ptr<Connector> connector;  // until then
-  bool ended = false;                    // its peer has said that it sends no more
+  rung::TcpConnectionPtr other;             // once there are two
+  std::shared_ptr<rung::TcpClient> client;  // of the onward one; it goes with the last of the two
+  bool ended = false;                       // its peer has said that it sends no more
 };
 
 Side& sideOf(const rung::TcpConnectionPtr& connection) {
@@ -39,7 +38,9 @@ void onHalfClose(const rung::TcpConnectionPtr& from) {
 
 void onDown(const rung::TcpConnectionPtr& gone) {
   Side& side = sideOf(gone);
-  if (side.connector != nullptr) std::exchange(side.connector, {})->cancel();
+  // Destroyed at the end of this function, and with it an attempt that is under way, unless the
+  // other connection has it, too.
+  const auto client = std::exchange(side.client, {});
   const rung::TcpConnectionPtr left = std::exchange(side.other, {});
   if (left == nullptr) return;
   Side& leftSide = sideOf(left);
@@ -54,6 +55,14 @@ void onDown(const rung::TcpConnectionPtr& gone) {
   }
 }
 
+/// The onward connection is up. Until now the incoming one alone had the client.
+void join(const rung::TcpConnectionPtr& incoming, const rung::TcpConnectionPtr& onward) {
+  (void)onward->setTcpNoDelay(true);  // it is not for the relay to delay what the client sent
+  onward->setContext(Side{.other = incoming, .client = sideOf(incoming).client});
+  sideOf(incoming).other = onward;
+  incoming->startRead();
+}
+
 }  // namespace
 
 Relay::Relay(rung::EventLoop* loop, const rung::InetAddress& listenAddress, int threads,
@@ -66,7 +75,6 @@ Relay::Relay(rung::EventLoop* loop, const rung::InetAddress& listenAddress, int 
               .pauseReading = false},
       server_(loop, listenAddress, "relay") {
   server_.setThreadNum(threads);
-  server_.setThreadInitCallback([this](rung::EventLoop* own) { addSite(own); });
   server_.setLimits(limits_);
   server_.setConnectionCallback([this](const auto& connection) { onConnection(connection); });
   server_.setMessageCallback(
@@ -76,36 +84,6 @@ Relay::Relay(rung::EventLoop* loop, const rung::InetAddress& listenAddress, int 
   if (settings.idleTimeout.count() > 0) server_.setIdleTimeout(settings.idleTimeout);
 }
 
-Relay::Site::~Site() {
-  // The loop may still be there: no connection may go while it is registered.
-  for (const auto& connection : std::exchange(onward, {}))
-    connection->connectDestroyed();
-}
-
-void Relay::addSite(rung::EventLoop* loop) {
-  Site& site = sites_[loop];
-  rung::ConnectionProfile profile;
-  profile.loop = loop;
-  profile.mailbox = loop->mailbox();
-  profile.serverName = "onward";
-  profile.callbacks.limits = limits_;
-  profile.callbacks.connection = [](const auto& connection) {
-    if (!connection->connected()) onDown(connection);
-  };
-  profile.callbacks.message = [this](const auto& from, rung::Buffer& bytes, rung::Timestamp) {
-    onMessage(from, bytes);
-  };
-  profile.callbacks.lowWaterMark = [](const auto& to, std::size_t) { onLowWater(to); };
-  profile.callbacks.halfClose = onHalfClose;
-  profile.closeCallback = [&site](const auto& connection) { site.onward.erase(connection); };
-  profile.lingerCallback = [loop](const auto& connection, auto linger) {
-    loop->runAfter(linger, [weak = std::weak_ptr(connection)] {
-      if (const auto late = weak.lock()) late->cut(rung::CloseReason::lingerExpired);
-    });
-  };
-  site.profile = std::make_shared<const rung::ConnectionProfile>(std::move(profile));
-}
-
 void Relay::onConnection(const rung::TcpConnectionPtr& connection) {
   common::logConnection(connection);
   if (!connection->connected()) return onDown(connection);
@@ -113,36 +91,31 @@ void Relay::onConnection(const rung::TcpConnectionPtr& connection) {
   startOnward(connection);
 }
 
+/// Both connections are served by one loop.
 void Relay::startOnward(const rung::TcpConnectionPtr& incoming) {
   incoming->stopRead();  // there is nowhere to put it yet
-  // Weak: the connection owns the Connector.
-  auto done = [this, weak = std::weak_ptr(incoming)](rung::Socket socket, int error) {
+  rung::TcpClient::Options options;
+  options.attempt.timeout = settings_.connectTimeout;
+  const auto client = std::make_shared<rung::TcpClient>(incoming->loop(), settings_.target,
+                                                        "onward", std::move(options));
+  client->setLimits(limits_);
+  // Weak: the connection owns the client.
+  client->setConnectionCallback([weak = std::weak_ptr(incoming)](const auto& onward) {
+    if (!onward->connected()) return onDown(onward);
+    if (const auto connection = weak.lock()) join(connection, onward);
+  });
+  client->setFailureCallback([weak = std::weak_ptr(incoming)](const auto& failure, auto) {
     const auto connection = weak.lock();
     if (connection == nullptr) return;
-    if (error == 0) return join(connection, std::move(socket));
-    LOG_INFO << connection->peerAddress().toIpPort() << " closed: connect to "
-             << settings_.target.toIpPort() << ": " << std::generic_category().message(error);
+    LOG_INFO << connection->peerAddress().toIpPort() << " closed: " << failure.toText();
     connection->forceClose();
-  };
-  const auto connector = std::make_shared<Connector>(incoming->loop(), std::move(done));
-  sideOf(incoming).connector = connector;
-  connector->start(settings_.target, settings_.connectTimeout);
-}
-
-void Relay::join(const rung::TcpConnectionPtr& incoming, rung::Socket socket) {
-  Site& site = sites_.at(incoming->loop());
-  (void)socket.setTcpNoDelay(true);  // it is not for the relay to delay what the client sent
-  const auto onward = std::make_shared<rung::TcpConnection>(site.profile, ++site.lastId,
-                                                            std::move(socket), settings_.target);
-  onward->setContext(Side{.other = incoming, .connector = {}});
-  sideOf(incoming) = Side{.other = onward, .connector = {}};
-  site.onward.insert(onward);
-  onward->connectEstablished();
-  if (!onward->connected()) {  // epoll had no room for it
-    sideOf(incoming).other = {};
-    return incoming->forceClose();
-  }
-  incoming->startRead();
+  });
+  client->setMessageCallback(
+      [this](const auto& from, rung::Buffer& bytes, rung::Timestamp) { onMessage(from, bytes); });
+  client->setLowWaterMarkCallback([](const auto& to, std::size_t) { onLowWater(to); });
+  client->setHalfCloseCallback(onHalfClose);
+  sideOf(incoming).client = client;
+  client->connect();
 }
 
 void Relay::onMessage(const rung::TcpConnectionPtr& from, rung::Buffer& bytes) const {

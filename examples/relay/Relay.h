@@ -2,10 +2,6 @@
 
 #include <chrono>
 #include <cstddef>
-#include <cstdint>
-#include <map>
-#include <memory>
-#include <unordered_set>
 
 #include "rung/base/noncopyable.h"
 #include "rung/net/Callbacks.h"
@@ -33,25 +29,13 @@ class Relay : rung::noncopyable {
   [[nodiscard]] rung::TcpServer& server() { return server_; }
 
  private:
-  /// What a loop needs for its onward connections: they have no TcpServer that keeps them.
-  struct Site {
-    ~Site();
-
-    std::shared_ptr<const rung::ConnectionProfile> profile;
-    std::unordered_set<rung::TcpConnectionPtr> onward;
-    std::uint64_t lastId = 0;
-  };
-
-  void addSite(rung::EventLoop* loop);
   void onConnection(const rung::TcpConnectionPtr& connection);
   void startOnward(const rung::TcpConnectionPtr& incoming);
-  void join(const rung::TcpConnectionPtr& incoming, rung::Socket socket);
   void onMessage(const rung::TcpConnectionPtr& from, rung::Buffer& bytes) const;
 
   const Settings settings_;
   const rung::ConnectionLimits limits_;
-  std::map<rung::EventLoop*, Site> sites_;  // complete before the first connection
-  rung::TcpServer server_;                  // goes first, and with it the loops of its threads
+  rung::TcpServer server_;  // goes first, and with it the loops of its threads
 };
 
 }  // namespace relay

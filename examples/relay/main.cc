@@ -1,6 +1,6 @@
 // A TCP relay: what comes in goes on to another address, and back. What to look at: back-pressure
 // from end to end, in both directions independently; ends of stream that are passed on one by one;
-// and an onward connection without a server around it (Relay.h).
+// and a client for each connection, destroyed in its own callbacks (Relay.cc).
 
 #include <cstdint>
 #include <stdexcept>

@@ -19,6 +19,8 @@ struct Scenario {
 
 /// Ordinary sockets: echo, half-close, stop, timers and tasks, set-up.
 [[nodiscard]] std::span<const Scenario> networkScenarios();
+/// A TcpClient that reconnects.
+[[nodiscard]] std::span<const Scenario> clientScenarios();
 [[nodiscard]] std::span<const Scenario> loopScenarios();
 /// AsyncLogging to files.
 [[nodiscard]] std::span<const Scenario> loggingScenarios();

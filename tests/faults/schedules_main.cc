@@ -45,7 +45,8 @@ struct Options {
 
 std::vector<Scenario> allScenarios() {
   std::vector<Scenario> all;
-  for (const auto some : {networkScenarios(), loopScenarios(), loggingScenarios()})
+  for (const auto some :
+       {networkScenarios(), clientScenarios(), loopScenarios(), loggingScenarios()})
     all.insert(all.end(), some.begin(), some.end());
   return all;
 }

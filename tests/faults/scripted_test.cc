@@ -23,11 +23,14 @@
 #include "rung/net/Channel.h"
 #include "rung/net/EventLoop.h"
 #include "rung/net/SignalFd.h"
+#include "rung/net/TcpClient.h"
 
 #include "tests/faults/Faults.h"
 #include "tests/support/Asleep.h"
 #include "tests/support/ChildProcess.h"
 #include "tests/support/Client.h"
+#include "tests/support/Listener.h"
+#include "tests/support/QuietLog.h"
 #include "tests/support/ServerThread.h"
 #include "tests/support/Sockets.h"
 #include "tests/support/TempDirectory.h"
@@ -323,6 +326,39 @@ TEST_CASE("scripted: what a crash rescues is written whole, up to an error") {
     });
     CHECK_MESSAGE(child.exitedWith(7), child.output);
     CHECK((child.output == "one\ntwo\n") == (last == 0));
+  }
+}
+
+// The first watch is that of the attempt, the second one that of the connection, which so never
+// comes up. Both times the client says so, and tries again.
+TEST_CASE("scripted: a client whose socket the kernel will not watch says so, and comes back") {
+  const QuietLog quiet;
+  for (const std::vector<int>& script : {std::vector{ENOSPC}, {0, ENOSPC}}) {
+    Listener listener;
+    EventLoop loop;
+    const rung::Backoff::Options soon{.initial = std::chrono::milliseconds(1),
+                                      .cap = std::chrono::milliseconds(1)};
+    rung::TcpClient client(&loop, listener.address(), "unwatched", {.reconnect = soon});
+    int ups = 0;
+    std::vector<rung::ConnectFailure> failures;
+    client.setConnectionCallback([&](const TcpConnectionPtr& connection) {
+      ups += connection->connected() ? 1 : 100;
+      loop.quit();
+    });
+    client.setFailureCallback([&](const auto& failure, auto) { failures.push_back(failure); });
+    client.connect();
+    Faults::arm(FaultPlan::scriptOf(Call::epollCtlAdd, script));
+    CHECK(runToQuit(loop));
+    CHECK(Faults::disarm().injected == 1);
+    CHECK(ups == 1);
+    REQUIRE(failures.size() == 1);
+    CHECK(failures[0].step == rung::ConnectStep::watch);
+    CHECK(failures[0].error.value() == ENOSPC);
+    CHECK(failures[0].toText() ==
+          "connect to " + listener.address().toIpPort() + ": No space left on device");
+    const TcpConnectionPtr last = client.connection();
+    CHECK(last->id() == script.size());
+    last->setCallbacks(std::make_shared<rung::ConnectionCallbacks>());  // the end is of no interest
   }
 }
 

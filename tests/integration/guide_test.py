@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The programs that docs/guide/using.md shows do what it says: guide_test.py PROGRAM...
 
-The arguments are the paths of guide-embedding, guide-logging, guide-stop, guide-threads and
-guide-timers.
+The arguments are the paths of guide-client, guide-embedding, guide-logging, guide-stop,
+guide-threads and guide-timers.
 """
 
 import pathlib
@@ -109,6 +109,31 @@ class Guide(unittest.TestCase):
         client.close()
         self.assertEqual(server.stdout.read(), '1 accepted, 1 ended by this side\n')
         self.assertEqual(server.wait(20), 0)
+
+    def test_client(self):
+        """guide-client: the server is not there, then hangs up, then answers"""
+        with socket.create_server(('127.0.0.1', 0)) as gone:
+            address = gone.getsockname()
+        where = '%s:%d' % address
+        with subprocess.Popen([PROGRAMS['guide-client'], where], stdout=subprocess.PIPE,
+                              text=True) as client:
+            self.addCleanup(client.kill)
+            refused = f'connect to {where}: Connection refused; again\n'
+            self.assertEqual(client.stdout.readline(), refused)
+            with socket.create_server(address) as server:
+                server.settimeout(20)
+                for last in (False, True):
+                    peer = server.accept()[0]
+                    with peer:
+                        self.assertEqual(peer.recv(6, socket.MSG_WAITALL), b'hello\n')
+                        if last:
+                            peer.sendall(b'good day\n')
+                            self.assertEqual(peer.recv(1), b'')
+            said = client.stdout.read()
+            while said.startswith(refused):
+                said = said[len(refused):]
+            self.assertEqual(said, 'down\nthe answer: good day\ndown\n')
+            self.assertEqual(client.wait(20), 0)
 
 
 if __name__ == '__main__':
