@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/single_threaded.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -206,8 +207,15 @@ BENCHMARK(oneReadyAmongPoll)->Arg(10)->Arg(1000)->Arg(10000);
 
 // ---- callables ----
 
+/// From here on there has been a second thread, as in every server with sub-reactors.
+void haveHadThreads() {
+  static const bool had = (std::thread([] {}).join(), true);
+  DoNotOptimize(had);
+}
+
 template <class Holder>
 void holdAndCall(State& state) {
+  haveHadThreads();
   const auto owner = std::make_shared<long>(1);
   long sum = 0;
   for (auto _ : state) {
@@ -271,8 +279,20 @@ BENCHMARK(callFunction);
 
 std::shared_ptr<long> sharedByAll = std::make_shared<long>(1);
 
+/// As long as a program has had one thread only, libstdc++ counts without atomics. Run it alone:
+/// other benchmarks start threads.
+void copySharedPtrBeforeAnyThread(State& state) {
+  if (__libc_single_threaded == 0) return state.SkipWithError("a thread has existed: run it alone");
+  for (auto _ : state) {
+    std::shared_ptr<long> copy = sharedByAll;
+    DoNotOptimize(copy);
+  }
+}
+BENCHMARK(copySharedPtrBeforeAnyThread);
+
 /// One or two threads copy the same pointer: its count is one cache line for all.
 void copySharedPtr(State& state) {
+  haveHadThreads();
   for (auto _ : state) {
     std::shared_ptr<long> copy = sharedByAll;
     DoNotOptimize(copy);
@@ -281,6 +301,7 @@ void copySharedPtr(State& state) {
 BENCHMARK(copySharedPtr)->Threads(1)->Threads(2)->UseRealTime();
 
 void passSharedPtrByReference(State& state) {
+  haveHadThreads();
   for (auto _ : state) {
     const std::shared_ptr<long>& reference = sharedByAll;
     DoNotOptimize(*reference);
@@ -289,6 +310,7 @@ void passSharedPtrByReference(State& state) {
 BENCHMARK(passSharedPtrByReference)->Threads(1)->Threads(2)->UseRealTime();
 
 void lockWeakPtr(State& state) {
+  haveHadThreads();
   const std::weak_ptr<long> weak = sharedByAll;
   for (auto _ : state)
     DoNotOptimize(weak.lock());
@@ -296,12 +318,14 @@ void lockWeakPtr(State& state) {
 BENCHMARK(lockWeakPtr)->Threads(1)->Threads(2)->UseRealTime();
 
 void makeShared(State& state) {
+  haveHadThreads();
   for (auto _ : state)
     DoNotOptimize(std::make_shared<long>(1));
 }
 BENCHMARK(makeShared);
 
 void sharedPtrOfNew(State& state) {
+  haveHadThreads();
   for (auto _ : state)
     DoNotOptimize(std::shared_ptr<long>(new long(1)));
 }
@@ -319,7 +343,9 @@ void countAtomically(State& state) {
 }
 BENCHMARK(countAtomically)->Threads(1)->Threads(2)->UseRealTime();
 
+/// glibc's mutex, too, is cheaper as long as there has been no second thread.
 void countUnderMutex(State& state) {
+  haveHadThreads();
   for (auto _ : state) {
     const std::lock_guard lock(countMutex);
     DoNotOptimize(++guardedCount);

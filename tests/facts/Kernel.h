@@ -69,6 +69,15 @@ inline void setLinger(int fd, int seconds) {
   must(setsockopt(fd, SOL_SOCKET, SO_LINGER, &value, sizeof value), "setsockopt SO_LINGER");
 }
 
+/// From now on the kernel throws away each packet that comes for this socket: none has a time to
+/// live of 255, as this demands.
+inline void cutCable(int fd) {
+  setOption(fd, IPPROTO_IP, IP_MINTTL, 255);
+}
+inline void mendCable(int fd) {
+  setOption(fd, IPPROTO_IP, IP_MINTTL, 0);
+}
+
 inline sockaddr_in loopback(std::uint16_t port) {
   sockaddr_in address{};
   address.sin_family = AF_INET;

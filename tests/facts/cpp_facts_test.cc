@@ -193,6 +193,13 @@ struct MaybeThrowingMover {
   static inline int copies = 0;
 };
 
+struct MoveOnly {
+  MoveOnly() = default;
+  MoveOnly(const MoveOnly&) = delete;
+  MoveOnly(MoveOnly&&) { ++moves; }  // not noexcept
+  static inline int moves = 0;
+};
+
 }  // namespace
 
 TEST_CASE("C++: a growing vector copies what may throw when it is moved") {
@@ -202,6 +209,24 @@ TEST_CASE("C++: a growing vector copies what may throw when it is moved") {
   std::vector<MaybeThrowingMover> bad(1);
   bad.reserve(bad.capacity() + 1);
   CHECK(MaybeThrowingMover::copies == 1);
+}
+
+TEST_CASE("C++: a growing vector moves what it cannot copy although the move may throw") {
+  std::vector<MoveOnly> all(1);
+  all.reserve(all.capacity() + 1);
+  CHECK(MoveOnly::moves == 1);
+}
+
+TEST_CASE("C++: a private copy is refused by the compiler and not only by the linker") {
+  CHECK(PRIVATE_COPY_COMPILES_OUTSIDE == 0);  // tests/facts/meson.build tried
+}
+
+TEST_CASE("C++: std::move_only_function is there with g++ 12 and clang 14 in C++23 mode") {
+#if defined __GLIBCXX__ && (__GNUC__ >= 12 || __clang_major__ >= 14)
+  CHECK(MOVE_ONLY_FUNCTION_IN_CXX23 == 1);
+#else
+  MESSAGE("not asked of this compiler: ", MOVE_ONLY_FUNCTION_IN_CXX23);
+#endif
 }
 
 TEST_CASE("C++: a lambda that captures this keeps nothing alive") {

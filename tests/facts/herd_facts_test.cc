@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <vector>
@@ -84,6 +85,46 @@ TEST_CASE("herd: EPOLLEXCLUSIVE wakes at least one and not all") {
   CHECK(woken.threads < kSleepers);
   CHECK(woken.accepted == 1);
   MESSAGE("woken: " << woken.threads << " of " << kSleepers);
+}
+
+TEST_CASE("herd: EPOLLEXCLUSIVE gives nearly all connections to one of the sleepers") {
+  Fd listening = listener(SOCK_NONBLOCK);
+  std::vector<std::unique_ptr<Epoll>> epolls;
+  for (int i = 0; i < kSleepers; ++i)
+    epolls.push_back(std::make_unique<Epoll>(listening, EPOLLIN | EPOLLEXCLUSIVE));
+  std::array<std::atomic<int>, kSleepers> served{};
+  std::atomic<int> all{0};
+  std::atomic<bool> end{false};
+  constexpr int kConnections = 40;
+  {
+    std::vector<std::unique_ptr<Watched>> threads;
+    for (std::size_t i = 0; i < kSleepers; ++i) {
+      threads.push_back(std::make_unique<Watched>([&, i] {
+        while (!end) {
+          if (epolls[i]->wait(100ms) == 0) continue;
+          Fd server(accept4(listening, nullptr, nullptr, SOCK_CLOEXEC));
+          if (server < 0) continue;
+          ++served[i];
+          ++all;
+        }
+      }));
+    }
+    // One at a time, and all sleep again before the next: none is too busy to be woken.
+    for (int n = 1; n <= kConnections; ++n) {
+      for (const auto& thread : threads)
+        REQUIRE(eventually([&] { return thread->isAsleep(); }));
+      Fd client = connected(portOf(listening));
+      REQUIRE(eventually([&] { return all == n; }));
+    }
+    end = true;
+  }
+  const int least = *std::min_element(served.begin(), served.end());
+  const int most = *std::max_element(served.begin(), served.end());
+  MESSAGE("of 40 connections, in the order of registration: "
+          << served[0].load() << ", " << served[1].load() << ", " << served[2].load() << ", "
+          << served[3].load());
+  CHECK(most >= kConnections / 2);  // a fair share would be a quarter
+  CHECK(least <= kConnections / 10);
 }
 
 TEST_CASE("herd: threads that share a level-triggered epoll are woken until somebody accepts") {

@@ -86,6 +86,21 @@ TEST_CASE("process: a forked child flushes its parent's lines a second time") {
   CHECK(sizeOf(fd) == 10);
 }
 
+TEST_CASE("process: fork copies the table of descriptors and shares what is open") {
+  const Fd fd = memoryFile();
+  const Fd other = memoryFile();
+  (void)!write(fd, "0123456789", 10);
+  const int status = statusOfChild([&] {
+    ::close(other);                      // the child's own entry
+    (void)lseek(fd, 3, SEEK_SET);        // the position that both have
+    (void)fcntl(fd, F_SETFL, O_APPEND);  // and so are the flags
+  });
+  CHECK(status == 0);
+  CHECK(fcntl(other, F_GETFD) != -1);
+  CHECK(lseek(fd, 0, SEEK_CUR) == 3);
+  CHECK((fcntl(fd, F_GETFL) & O_APPEND) != 0);
+}
+
 TEST_CASE("process: SIGPIPE ends a process that did nothing about it") {
   const int status = statusOfChild([] {
     std::signal(SIGPIPE, SIG_DFL);

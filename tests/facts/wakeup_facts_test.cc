@@ -4,9 +4,11 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/timerfd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <ctime>
 
@@ -125,6 +127,43 @@ TEST_CASE("wake-up: a timerfd that was set to zero is off") {
   must(timerfd_settime(fd, 0, &off, nullptr), "timerfd_settime");
   CHECK(Epoll(fd, EPOLLIN).look() == 0);
   CHECK(take(fd) == -1);
+}
+
+TEST_CASE("wake-up: of absolute times only exactly 0 switches a timerfd off and the past is now") {
+  Fd fd(must(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC), "timerfd_create"));
+  itimerspec past{};
+  past.it_value.tv_nsec = 1;  // a nanosecond after the start of the machine
+  must(timerfd_settime(fd, TFD_TIMER_ABSTIME, &past, nullptr), "timerfd_settime");
+  CHECK(eventsOf(fd, EPOLLIN, EPOLLIN) == EPOLLIN);
+  const itimerspec off{};
+  must(timerfd_settime(fd, TFD_TIMER_ABSTIME, &off, nullptr), "timerfd_settime");
+  CHECK(Epoll(fd, EPOLLIN).look() == 0);
+  // A length of time that is negative is refused.
+  itimerspec negative{};
+  negative.it_value.tv_sec = -1;
+  CHECK(timerfd_settime(fd, 0, &negative, nullptr) == -1);
+  CHECK(errno == EINVAL);
+}
+
+TEST_CASE("wake-up: epoll_pwait2 waits for less than a millisecond") {
+  Epoll nothing;
+  epoll_event event{};
+  const timespec tenth{0, 100'000};
+  auto shortest = std::chrono::nanoseconds::max();
+  for (int i = 0; i < 100; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    const long result = syscall(SYS_epoll_pwait2, nothing.fd(), &event, 1, &tenth, nullptr, 0L);
+    if (result == -1 && errno == ENOSYS) {
+      MESSAGE("skipped: this kernel is older than 5.11");
+      return;
+    }
+    REQUIRE(result == 0);
+    const std::chrono::nanoseconds waited = std::chrono::steady_clock::now() - begin;
+    CHECK(waited >= 100us);
+    shortest = std::min(shortest, waited);
+  }
+  MESSAGE("the shortest of 100 waits for 100 us: " << shortest.count() / 1000 << " us");
+  CHECK(shortest < 1ms);
 }
 
 TEST_CASE("wake-up: a signal becomes readable with a signalfd if it is blocked") {

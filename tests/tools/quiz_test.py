@@ -1,18 +1,23 @@
 #!/usr/bin/env python3
 """tools/quiz on a small tree made for the purpose, and what it makes of this repository's pages."""
 
+import contextlib
+import io
+import json
 import pathlib
 import subprocess
 import sys
 import tempfile
+import types
 import unittest
+import unittest.mock
 
 HERE = pathlib.Path(__file__).resolve()
 ROOT = HERE.parents[2]
 sys.path[:0] = [str(HERE.parents[1] / 'support'), str(ROOT / 'tools')]
 import tap  # noqa: E402
 import terminal  # noqa: E402
-from rungtools import interview  # noqa: E402
+from rungtools import claims, interview, quiz  # noqa: E402
 
 RECORD = """## {title}
 <!-- id: {id} -->
@@ -136,6 +141,89 @@ class Quiz(unittest.TestCase):
         done = self.quiz('--prove', 'wet')
         self.assertEqual(done.returncode, 0)
         self.assertIn('https://example.org/page', done.stdout)
+
+    def bench(self, claim, kinds='measured'):
+        """Makes the page's proof one of the benchmarks fast and slow, with this claim."""
+        (self.root / 'speed_bench.cc').write_text('BENCHMARK(fast);\nBENCHMARK(slow);\n')
+        self.page.write_text(self.page.read_text().replace('demonstrated, cited', kinds).replace(
+            '[test](../../facts_test.cc "one, and two"), [a page](https://example.org/page)',
+            '[bench](../../speed_bench.cc "fast"), [bench](../../speed_bench.cc "slow")' + claim))
+        return interview.load(self.root)[0]
+
+    def prove(self, question, threads=1, real=1.0):
+        """The status and the words of a proof whose benchmarks take 10 and 30 ns."""
+        program = self.root / 'bench.py'
+        program.write_text(f"""#!{sys.executable}
+import json, sys
+name = sys.argv[1].partition('^')[2].partition('(')[0]
+time = {{'fast': 10, 'slow': 30}}[name]
+print(json.dumps({{'benchmarks': [{{'name': name + '/real_time', 'cpu_time': time, 'time_unit': 'ns',
+                                  'real_time': time * {real}, 'threads': {threads}}}]}}))
+""")
+        program.chmod(0o755)
+        options = types.SimpleNamespace(root=self.root, build_dir=None)
+        with unittest.mock.patch.object(interview, 'executable_for',
+                                        return_value=(program, self.root)), \
+                contextlib.redirect_stdout(io.StringIO()) as shown:
+            return quiz.prove(question, options), shown.getvalue()
+
+    def test_claim_holds(self):
+        """a benchmark that bears a claim out proves it, over rounds and with its margin"""
+        question = self.bench(';\nit must hold that `slow` > 2 ×\n`fast`')
+        self.assertEqual(question.claims, [claims.Claim('slow', '>', 2, 'fast')])
+        self.assertEqual(list(interview.problems([question])), [])
+        status, shown = self.prove(question)
+        self.assertEqual(status, 0)
+        self.assertIn('slow > 2 × fast: holds; 30 ns and 10 ns, ratio 3', shown)
+        self.assertIn('5 rounds', shown)
+
+    def test_claim_contradicted(self):
+        """a benchmark that contradicts a claim fails the proof: by direction, or by its margin"""
+        for claim in ('`slow` < `fast`', '`slow` > 4 × `fast`', '`fast` > `slow`'):
+            with self.subTest(claim):
+                self.setUp()
+                status, shown = self.prove(self.bench('; ' + claim))
+                self.assertEqual(status, 1)
+                self.assertIn('CONTRADICTED', shown)
+                self.assertIn('THE PROOF FAILED', shown)
+
+    def test_claim_not_decided(self):
+        """two threads that did not run side by side decide nothing, and that is not a success"""
+        question = self.bench('; `slow` > 2 × `fast`')
+        self.assertEqual(self.prove(question, threads=2, real=0.5)[0], 0)
+        status, shown = self.prove(question, threads=2, real=1.0)
+        self.assertEqual(status, 77)
+        self.assertIn('not decided, 0 of 9 rounds', shown)
+        self.assertNotIn('The proof holds', shown)
+
+    def test_claim_or_seen(self):
+        """a benchmark of which nothing is claimed is called seen, with machine and date"""
+        wrong = [text for _, text in interview.problems([self.bench('')])]
+        self.assertIn('says measured, and has seen', wrong)
+        self.assertTrue(any('does not say "seen (machine, date)"' in text for text in wrong))
+        self.setUp()
+        self.page.write_text(self.page.read_text().replace(
+            'The long one', 'Seen (a machine,\n1 May 2026): 10 ns. The long one'))
+        question = self.bench('', 'seen')
+        self.assertEqual(list(interview.problems([question])), [])
+        with unittest.mock.patch.object(interview.subprocess, 'run', return_value=(
+                types.SimpleNamespace(stdout='10 ns', returncode=0))):
+            status, shown = self.prove(question)
+        self.assertEqual(status, 0)
+        self.assertIn('Nothing here can fail', shown)
+
+    def test_claim_of_what_is_not_linked(self):
+        """a claim is made of benchmarks to which the answer links"""
+        question = self.bench('; `slow` > 2 × `fast`, and `slow` > `other`')
+        self.assertIn('claims something of other, and has no link to it',
+                      [text for _, text in interview.problems([question])])
+
+    def test_benchmark_errors(self):
+        """a benchmark that could not run has no time"""
+        self.assertEqual(claims.times_of(json.dumps({'benchmarks': [
+            {'name': 'a', 'error_occurred': True},
+            {'name': 'b/10', 'cpu_time': 2, 'real_time': 2, 'time_unit': 'us'}]})),
+            {'a': None, 'b/10': 2000})
 
     def test_terminal(self):
         """on a terminal it answers when asked, goes on, and ends with q"""

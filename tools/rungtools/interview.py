@@ -7,7 +7,7 @@ import re
 import shlex
 import subprocess
 
-from . import cppscan
+from . import claims, cppscan
 from .docspages import Document
 from .process import doctest_filter, ninja, set_up
 
@@ -17,8 +17,13 @@ PART = re.compile(r'^\*\*(' + '|'.join(re.escape(part) for part in PARTS) + r')\
 ID = re.compile(r'<!-- id: (\S+) -->')
 PROOF = re.compile(r'\[([^\]]+)\]\(([^)\s]+)\s+"([^"]+)"\)')  # [bench] or a test's name
 CITATION = re.compile(r'\[([^\]]+)\]\((https?://[^)\s]+)\)')
-# What is said of how an answer is known, and the kind of proof that it takes.
-KINDS = {'demonstrated': 'test', 'measured': 'bench', 'cited': 'cite'}
+RECORD = re.compile(r'\[([^\]]+)\]\(([^)\s]*performance\.md#[^)\s]+)\)')
+# What is said of how an answer is known, and the kind of proof that it takes. A benchmark that is
+# linked and claims nothing was only seen, on a machine and a day that the answer names.
+KINDS = {'demonstrated': 'test', 'measured': 'bench', 'seen': 'seen', 'recorded': 'record',
+         'cited': 'cite'}
+SEEN = re.compile(r'[Ss]een\s+\([^)]*\b20\d\d\b[^)]*\)')
+NOT_RUN = ('cite', 'record')
 
 
 class Failure(Exception):
@@ -27,12 +32,12 @@ class Failure(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Proof:
-    kind: str  # test, bench or cite
+    kind: str  # test; bench, of which there is a claim; seen, a benchmark without; record or cite
     path: pathlib.Path | str  # of the source file; or an address
     name: str
 
     def __str__(self):
-        return f'{self.name}: {self.path}' if self.kind == 'cite' else f'{self.kind} "{self.name}"'
+        return f'{self.name}: {self.path}' if self.kind in NOT_RUN else f'{self.kind} "{self.name}"'
 
 
 @dataclasses.dataclass
@@ -44,6 +49,7 @@ class Question:
     parts: dict
     kinds: list
     proofs: list
+    claims: list
 
     @property
     def theme(self):
@@ -64,13 +70,16 @@ def questions_of(document):
         pieces = PART.split(body)
         parts = {name: text.strip() for name, text in zip(pieces[1::2], pieces[2::2])}
         known = parts.get('How it is known:', '')
-        proofs = [Proof('bench' if text == 'bench' else 'test',
+        stated = claims.claims_in(known)
+        claimed = set().union(*(claim.benchmarks for claim in stated))
+        proofs = [Proof('test' if text != 'bench' else 'bench' if name in claimed else 'seen',
                         (document.path.parent / path).resolve(), name)
                   for text, path, name in PROOF.findall(known)]
+        proofs += [Proof('record', address, name) for name, address in RECORD.findall(known)]
         proofs += [Proof('cite', address, name) for name, address in CITATION.findall(known)]
         kinds = [kind.strip() for kind in known.split('—')[0].split(',') if kind.strip()]
         yield Question(document.name, first + 1, id_mark[1] if id_mark else '',
-                       document.lines[first][3:].strip(), parts, kinds, proofs)
+                       document.lines[first][3:].strip(), parts, kinds, proofs, stated)
 
 
 def load(root):
@@ -108,8 +117,14 @@ def problems(questions):
         if sorted(KINDS.get(kind, kind) for kind in question.kinds) != sorted(shown) or not shown:
             yield question, (f'says {", ".join(question.kinds) or "nothing"}, '
                              f'and has {", ".join(sorted(shown)) or "no proof"}')
+        linked = {proof.name for proof in question.proofs if proof.kind == 'bench'}
+        for name in sorted(set().union(*(c.benchmarks for c in question.claims)) - linked):
+            yield question, f'claims something of {name}, and has no link to it'
+        if 'seen' in shown and not any(SEEN.search(text) for text in question.parts.values()):
+            yield question, ('has a benchmark of which it claims nothing (`a` > 2 × `b`), and does '
+                             'not say "seen (machine, date)"')
         for proof in question.proofs:
-            if proof.kind == 'cite':
+            if proof.kind in NOT_RUN:
                 continue
             if not proof.path.is_file():
                 yield question, f'there is no {proof.path}'
@@ -142,7 +157,7 @@ def executable_for(proof, root, build_dir, say):
         set_up(build, *options, source=root, again=True)
     targets = targets_of(build, proof.path)
     if not targets:
-        needed = ' (benchmarks need libbenchmark-dev)' if proof.kind == 'bench' else ''
+        needed = ' (benchmarks need libbenchmark-dev)' if proof.kind != 'test' else ''
         raise Failure(f'no program in {build} is made of {proof.path.name}{needed}')
     # A stage's tests are in two programs, the stage's own and that of lib/.
     name, path = next((t for t in targets if t[0] == 'lib-tests'), targets[0])
@@ -152,17 +167,18 @@ def executable_for(proof, root, build_dir, say):
 
 
 def command_for(proof, program):
-    if proof.kind == 'bench':
+    if proof.kind != 'test':
         return [str(program), f'--benchmark_filter=^{proof.name}(/|$)',
                 '--benchmark_min_time=0.1', '--benchmark_color=false']
     return [str(program), '--reporters=tap', doctest_filter(proof.name)]
 
 
 def prove(proof, root, build_dir=None, say=print):
-    """Runs one proof and shows what it prints. True if it holds."""
-    if proof.kind == 'cite':
-        say(f'cited: {proof.name}\n       {proof.path}')
-        return True
+    """Runs one proof and shows what it prints. True if it holds; None if it cannot tell."""
+    if proof.kind in NOT_RUN:
+        say(f'{"cited" if proof.kind == "cite" else "recorded"}, not run: {proof.name}\n'
+            f'       {proof.path}')
+        return None
     program, build = executable_for(proof, root, build_dir, say)
     command = command_for(proof, program)
     say('$ ' + shlex.join(command))
@@ -171,4 +187,11 @@ def prove(proof, root, build_dir=None, say=print):
     say(done.stdout.rstrip())
     if proof.kind == 'test' and '\n1..0' in '\n' + done.stdout:
         raise Failure(f'{program.name} has no {proof}')
-    return done.returncode == 0
+    return False if done.returncode else None if proof.kind == 'seen' else True
+
+
+def prove_claims(question, root, build_dir=None, say=print):
+    """Measures what an answer claims of benchmarks: True, False, or None if it was not decided."""
+    proof = next(proof for proof in question.proofs if proof.kind == 'bench')
+    program, _ = executable_for(proof, root, build_dir, say)
+    return claims.judge(question.claims, claims.measure(program, question.claims, say), say)

@@ -9,7 +9,8 @@
     tools/learn show [NAME]        our text, after yours has passed or when you say so
     tools/learn diff [NAME]        yours against ours
     tools/learn reset NAME         as it was; what you wrote is kept
-    tools/learn solution NAME      puts our text into your file; what you wrote is kept
+    tools/learn solution NAME      puts our text into your file; what you wrote is kept. Before yours is
+                                   green, show, diff and solution want --anyway
     tools/learn bug [03-1]         find the bug: a stage with one fault
     tools/learn test [03-1]        write the test that tells a good stage from a broken one
     tools/learn audit [NAME]       a small server with a fault that is often copied
@@ -34,7 +35,7 @@ from pathlib import Path
 from . import ROOT, doctor, learnaudit, learnbreaks, learnprove, learnreview, learnsay, learntry, stages
 from .learnsteps import LearnError, load_steps
 from .learnwork import DEFAULT, Workspace, find_workspace, make_workspace
-from .learnwrite import StageExercises, Write
+from .learnwrite import ALL, StageExercises, Write
 from .process import BuildFailed
 from .text import bold, faint, green, red
 
@@ -74,6 +75,8 @@ class Learn:
     def exercise(self, name):
         """By its name; the open one for ''."""
         name = name or (self.workspace.current if self.workspace else None)
+        if name and name.isdigit():  # a stage as a whole
+            name = f'{self.stage(name).number}/{ALL}'
         if not name:
             raise LearnError('nothing is begun; tools/learn start 01')
         kind, slash, rest = name.partition('/')
@@ -99,6 +102,8 @@ class Learn:
     def next_of(self, kind):
         """The first exercise of a kind that is not done."""
         names = self.names(kind)
+        here = (self.space().current or '').partition('/')[0]
+        names.sort(key=lambda name: f'/{here}-' not in name)  # those of the stage that is open first
         return next((name for name in names if self.space().state(name) != 'done'), names[0])
 
     # ---- commands ----
@@ -121,7 +126,7 @@ class Learn:
                 raise LearnError(f'stage {stage.number} has no exercises of this kind')
             space = make_workspace(Path(folder).resolve()) if folder else self.space()
             left = [step for step in steps if space.state(step.name) != 'done']
-            name = (left or steps)[0].name
+            name = left[0].name if left else f'{stage.number}/{ALL}'
         return self.begin(name, folder)
 
     def tell(self, exercise):
@@ -286,7 +291,10 @@ class Learn:
         for kind in kinds:
             if kind.isdigit():
                 kind = self.stage(kind).number
-            for name in self.names(kind):
+            names = self.names(kind)
+            if what and kind.isdigit():
+                names += [name for other in KINDS for name in self.names(other) if f'/{kind}-' in name]
+            for name in names:
                 exercise = self.exercise(name)
                 print(f'{STATES.get(self.space().state(name), " ")} {name:28} {exercise.title}')
         return 0

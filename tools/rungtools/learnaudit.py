@@ -49,7 +49,7 @@ class Audit:
     def describe(self):
         print(f'{bold(self.name)}  {self.title}   (about {self.texts["minutes"]} minutes)\n\n'
               f'{self.texts["goal"].strip()}\n\nThe server: {self.file}\nThe client that breaks it: '
-              f'{self.source / "client.py"}\nMend the server. To read: {self.texts["link"]}')
+              f'{self.source / "client.py"}\nMend the server. To read: docs/tutorial/{self.texts["link"]}')
 
     def hints(self):
         return self.texts['hints']
@@ -103,7 +103,7 @@ class Audit:
 
     def reset(self):
         kept = self.put('server.cc')
-        self.workspace.begin(self.name)
+        self.workspace.reopen(self.name)
         return kept
 
     def solution(self):

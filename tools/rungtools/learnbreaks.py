@@ -100,6 +100,8 @@ class Exercise:
         self.workspace.begin(self.name)
 
     def count_try(self):
+        if self.folder.is_dir() and not self.build_folder.is_dir():
+            print('Compiling, which takes up to a minute the first time.\n', flush=True)
         if not self.folder.is_dir():
             raise LearnError(f'{self.name} is not begun; tools/learn {self.kind} {self.name.partition("/")[2]}')
         self.workspace.item(self.name)['tries'] += 1
@@ -151,7 +153,7 @@ class Bug(Exercise):
     def check(self):
         self.count_try()
         build, tests = self.built()
-        print(f'{bold(self.name)}  {self.title}\n')
+        print(f'{bold(self.name)}  {self.title}\n', flush=True)
         try:
             build.make(tests[:1], progress())
         except BuildFailed as error:
@@ -206,7 +208,7 @@ class Bug(Exercise):
 
     def reset(self):
         kept = self.put(self.files())
-        self.workspace.begin(self.name)
+        self.workspace.reopen(self.name)
         return kept
 
     def solution(self):
@@ -330,7 +332,7 @@ class Test(Exercise):
     def reset(self):
         kept = [self.workspace.keep(self.name, self.file.read_text(encoding='utf-8'), '.cc')]
         write(self.file, self.files()['my_test.cc'])
-        self.workspace.begin(self.name)
+        self.workspace.reopen(self.name)
         return kept
 
     def solution(self):

@@ -101,8 +101,10 @@ class Build:
         program = shutil.which('ninja') or shutil.which('ninja-build')
         if program is None:
             raise BuildFailed('ninja is not installed; tools/learn doctor tells how to install it')
+        # ccache would make paths relative, and an error must name the learner's file.
+        environment = {name: value for name, value in os.environ.items() if name != 'CCACHE_BASEDIR'}
         process = subprocess.Popen([program, '-C', self.folder, *([f'-j{jobs}'] if jobs else []),
-                                    *map(str, targets)], text=True, errors='replace', stdin=subprocess.DEVNULL,
+                                    *map(str, targets)], text=True, errors='replace', env=environment, stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         said = []
         with process:

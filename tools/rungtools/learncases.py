@@ -62,7 +62,7 @@ class Outcome:
     @property
     def printed(self):
         """What it printed besides doctest's XML."""
-        text = re.sub(r'<\?xml.*?\?>|<doctest .*?>|</?(?:TestSuite|Options|OverallResults\w*|TestCase|SubCase)\b'
+        text = re.sub(r'<\?xml.*?\?>|</?doctest\b.*?>|</?(?:TestSuite|Options|OverallResults\w*|TestCase|SubCase)\b'
                       r'[^>]*>|<Message.*?</Message>|<Expression.*?</Expression>', '', self.said, flags=re.S)
         return [line.rstrip() for line in text.splitlines() if line.strip()]
 

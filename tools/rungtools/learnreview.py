@@ -52,7 +52,8 @@ def review(learn):
         return 0
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         print('\n'.join([*(f'due: {name}' for name in steps),
-                         *(f'due: {name}: {" ".join(q.split())}' for name, (q, _) in asked.items())]))
+                         *(f'due: {name}: {" ".join(q.split())}' for name, (q, _) in asked.items()),
+                         'On a terminal tools/learn review asks them.']))
         return 0
     for name, (question, answer) in asked.items():
         if not ask(space, name, question, answer):

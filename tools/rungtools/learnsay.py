@@ -11,6 +11,7 @@ from .text import bold, faint, green, red
 
 ERROR = re.compile(r'^(?P<file>[^\s:][^:\n]*):(?P<line>\d+):(?:\d+:)? (?:fatal )?(?P<kind>error|warning): '
                    r'(?P<text>.*)$', re.M)
+REQUIRED = re.compile(r'^(?P<file>[^\s:][^:\n]*):(?P<line>\d+):\d+:\s+required from here', re.M)
 UNDEFINED = re.compile(r'undefined (?:reference to|symbol:) [`\']?(?P<name>[^\n\']*)')
 SANITIZER = re.compile(r'^.*(?:ERROR: |WARNING: ThreadSanitizer|runtime error:).*(?:\n.*\S.*){0,6}', re.M)
 SHOWN = 6  # lines of what a case printed
@@ -86,7 +87,10 @@ def build_lines(said, folder):
         behind = said[match.end():].split('\n')[1:4]
         quoted = [line for line in behind if re.match(r'\s*\d* \|', line)]
         lines = [f'{shortened(match["file"], folder)}:{match["line"]}: {match["text"]}', *quoted]
-        if not mine:
+        wanted = [m for m in REQUIRED.finditer(said) if within(m['file'], folder)]
+        if wanted and not mine:
+            lines.append(f'It comes from {shortened(wanted[0]["file"], folder)}:{wanted[0]["line"]}.')
+        elif not mine:
             lines.append('This is not in a file of yours: is what you declare still as the header has it?')
         return lines
     undefined = UNDEFINED.search(said)

@@ -67,9 +67,14 @@ class Workspace:
         return file
 
     def begin(self, name):
-        self.item(name)['state'] = 'open'
+        """Makes it the current one; what is done stays done."""
+        self.item(name)
         self.current = name
         self.save()
+
+    def reopen(self, name):
+        self.item(name)['state'] = 'open'
+        self.begin(name)
 
     def passed(self, name):
         """Notes it; one that took much help comes back in some days."""

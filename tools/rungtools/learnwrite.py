@@ -93,6 +93,7 @@ class StageExercises:
         """True if it is green. The first red case is shown."""
         if not self.folder.is_dir():
             raise LearnError(f'stage {self.stage.number} is not begun; tools/learn start {self.stage.number}')
+        self.check_open(step)
         if self.workspace.made.get(self.stage.number) != learnspace.made_of(self.tree, self.stage):
             print(f'Note: stage {self.stage.number} has changed since this folder was made. If a case is red for no '
                   f'reason of yours,\nmove {self.folder} away and begin it anew.\n')
@@ -116,6 +117,13 @@ class StageExercises:
         self.workspace.passed(self.name(step))
         return True
 
+    def check_open(self, step):
+        """A body that is still hidden is ours, and not to be judged."""
+        for number, (path, _) in enumerate(step.symbols if step else []):
+            file = self.folder / path
+            if file.is_file() and learnspace.hidden_body(step, number) in file.read_text(encoding='utf-8'):
+                raise LearnError(f'{step.name} is not open; tools/learn start {step.name}')
+
     def judge(self, step, rows):
         print(f'{bold(step.name)}  {step.title}   {", ".join(f"{p} {f}" for p, f in step.symbols)}\n')
         return all(self.judge_case(step, row['test'], row['case'], limit_of(row['seconds'])) for row in rows)
@@ -124,6 +132,9 @@ class StageExercises:
         outcome = run_case(self.build_folder / test, test, case, limit, at_limit=describe)
         if outcome.passed:
             learnsay.show_green(case)
+            return True
+        if outcome.reached and step and self.workspace.current not in (step.name, None):
+            print(f'  wait  {case}: it needs {self.workspace.current}, which is open')
             return True
         learnsay.show_red(case)
         if outcome.reached:
@@ -159,6 +170,8 @@ class StageExercises:
 
     def prepare(self, step):
         """Compiles what the step's first verdict would wait for."""
+        if not self.build_folder.is_dir():
+            print('Compiling, which takes up to a minute the first time.\n', flush=True)
         try:
             self.built().make(sorted({row['test'] for row in step.cases}), progress())
         except BuildFailed:
@@ -219,7 +232,7 @@ class StageExercises:
     def reset(self, step):
         kept = self.put(step, lambda number, text, start, end: learnspace.indented(
             text, start, learnspace.stub_body(step, number)))
-        self.workspace.begin(step.name)
+        self.workspace.reopen(step.name)
         return kept
 
     def solution(self, step):

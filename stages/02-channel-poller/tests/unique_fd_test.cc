@@ -44,6 +44,8 @@ TEST_CASE("UniqueFd: the default holds nothing and closes nothing") {
 TEST_CASE("UniqueFd: moves, and never copies") {
   static_assert(!std::is_copy_constructible_v<UniqueFd>);
   static_assert(!std::is_copy_assignable_v<UniqueFd>);
+  static_assert(
+      !std::is_convertible_v<int, UniqueFd>);  // an int does not become an owner by itself
   UniqueFd a(openSomething());
   const int number = a.get();
   UniqueFd b(std::move(a));

@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #include "rung/net/EventLoop.h"
@@ -130,6 +131,7 @@ TEST_CASE("EventLoop: quit from a callback ends the loop after the batch at hand
 
 TEST_CASE("EventLoop: quit from another thread wakes a loop that sleeps") {
   LoopThread loop;
+  waitUntilAsleep(loop->mailbox()->threadId());
   loop.stop();  // would hang
 }
 
@@ -501,6 +503,7 @@ TEST_CASE("EventLoop: after a burst of tasks their memory is given back") {
 }
 
 TEST_CASE("EventLoop: knows the loop of the calling thread") {
+  static_assert(!std::is_convertible_v<PollerKind, EventLoop>);  // a kind alone is no loop
   CHECK(EventLoop::ofCurrentThread() == nullptr);
   {
     EventLoop loop;

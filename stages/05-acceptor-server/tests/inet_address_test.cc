@@ -158,6 +158,7 @@ TEST_CASE("InetAddress: of a Unix domain is \"unix:\" with port 0, and equals it
 
 TEST_CASE("InetAddress: a small value") {
   static_assert(std::is_trivially_copyable_v<InetAddress>);
+  static_assert(!std::is_convertible_v<int, InetAddress>);  // a port alone is no address
   CHECK(sizeof(InetAddress) == 28);
 }
 

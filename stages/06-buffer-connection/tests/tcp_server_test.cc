@@ -21,6 +21,7 @@
 #include "tests/support/ChildProcess.h"
 #include "tests/support/Client.h"
 #include "tests/support/Ipv6.h"
+#include "tests/support/Process.h"
 #include "tests/support/ServerThread.h"
 #include "tests/support/Stop.h"
 #include "tests/support/Thrown.h"
@@ -38,6 +39,7 @@ using rung::Timestamp;
 using rung::testing::checkUnluckyNewcomer;
 using rung::testing::Client;
 using rung::testing::connectClients;
+using rung::testing::descriptorCount;
 using rung::testing::echo;
 using rung::testing::eventually;
 using rung::testing::hasIpv6;
@@ -520,6 +522,7 @@ TEST_CASE("TcpServer: out of descriptors it neither spins nor dies, and serves a
 
 TEST_CASE("TcpServer: thousands of resets leave nothing behind") {
   ServerThread server([](TcpServer& s) { s.setMessageCallback(echo); }, 1);
+  const std::size_t descriptors = descriptorCount();
   for (int i = 0; i < 2000; ++i) {
     Client client(server.address());
     if (i % 2 == 0) client.send("never answered");
@@ -533,9 +536,11 @@ TEST_CASE("TcpServer: thousands of resets leave nothing behind") {
     return last.receive(1) == "x";
   }));
   CHECK(eventually([&] { return server.server().connectionCount() == 0; }));
+  CHECK(eventually([&] { return descriptorCount() == descriptors; }));
 }
 
 TEST_CASE("TcpServer: many short-lived servers, with clients in every state") {
+  const std::size_t descriptors = descriptorCount();
   for (int i = 0; i < 100; ++i) {
     ServerThread server([](TcpServer& s) { s.setMessageCallback(echo); }, i % 3);
     Client idle(server.address());
@@ -546,6 +551,7 @@ TEST_CASE("TcpServer: many short-lived servers, with clients in every state") {
     Client reset(server.address());
     reset.reset();
   }
+  CHECK(descriptorCount() == descriptors);
 }
 
 }  // namespace
