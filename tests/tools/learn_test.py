@@ -106,6 +106,11 @@ class Workspace(unittest.TestCase):
         self.addCleanup(shutil.copy, ROOT / 'stages/01-foundations/rung/base/Timestamp.cc', self.source)
         self.assert_says(self.tool('check'), 1, 'The linker misses', 'Timestamp::now()')
 
+    def test_exit(self):
+        """a function that ends the process, with status 0, does not pass"""
+        self.write('  std::exit(0);\n')
+        self.assert_says(self.tool('check'), 1, 'before the case did: something calls exit()')
+
     def test_hang(self):
         """a function without an end is told from one that waits"""
         self.write('  for (;;) {}\n')

@@ -175,7 +175,7 @@ class Bug(Exercise):
 
     def judge(self, test, case, limit, quiet=False):
         outcome = run_case(self.build_folder / test, test, case, limit, at_limit=describe, before=self.before)
-        if outcome.passed:
+        if learnsay.is_green(outcome):
             if not quiet:
                 learnsay.show_green(case)
             return True

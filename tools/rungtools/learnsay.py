@@ -51,9 +51,16 @@ def failure_lines(failure):
     return lines + [f'  with              {info}' for info in failure.infos]
 
 
+def is_green(outcome):
+    """Passed, and run to its end: a function that calls exit(0) does not pass."""
+    return outcome.passed and '<OverallResultsTestCases ' in outcome.said
+
+
 def outcome_lines(outcome, limit):
     """Why a case is not green."""
     lines = []
+    if outcome.passed:
+        lines.append('The process ended, with status 0, before the case did: something calls exit().')
     for failure in outcome.failures[:2]:
         lines += failure_lines(failure)
     if len(outcome.failures) > 2:

@@ -73,7 +73,7 @@ def judge(build, tests):
     with ThreadPoolExecutor(2) as pool:
         outcomes = list(pool.map(lambda row: run_case(build.folder / row[1], row[1], row[2], LIMIT,
                                                       at_limit=describe), work))
-    red = [(row, outcome) for row, outcome in zip(work, outcomes) if not outcome.passed]
+    red = [(row, outcome) for row, outcome in zip(work, outcomes) if not learnsay.is_green(outcome)]
     print()
     for (owner, test, case), outcome in red[:SHOWN]:
         learnsay.show_red(case)
